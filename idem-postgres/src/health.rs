@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
+use idem_runtime::ledger::shared::{StoreError, StoreErrorKind, UNFINISHED_MIGRATION};
 use jiff::Timestamp;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection, Row};
@@ -118,6 +118,11 @@ pub struct LedgerHealth {
     pub overdue: u64,
     /// The last number that was reserved; 0 if no service has used the ledger.
     pub numbers: u64,
+    /// Whether a migration into the ledger is not finished, so that no service may open it.
+    pub unfinished_migration: bool,
+    /// When the server's timeline was last seen to have changed: a replica was promoted, or a backup
+    /// was restored.
+    pub timeline_changed: Option<Timestamp>,
 }
 
 const SERVER: &str = "SELECT current_setting('server_version'), current_database()::text,
@@ -188,7 +193,8 @@ const LEDGER: &str = "SELECT (SELECT (extract(epoch FROM ahead) * 1000)::bigint 
     ARRAY (SELECT name FROM idem.runner WHERE NOT dead AND until > idem.time() ORDER BY id),
     (SELECT count(*) FROM (SELECT FROM idem.record
         WHERE bucket < idem.time() - interval '1 hour' LIMIT 1001) AS overdue),
-    (SELECT last FROM idem.number)";
+    (SELECT last FROM idem.number), EXISTS (SELECT FROM idem.note WHERE key = $1),
+    (SELECT changed_at FROM idem.server)";
 
 impl Health {
     pub(crate) async fn ask(
@@ -249,13 +255,16 @@ impl Health {
         }
         health.schema_version = schema.version(on).await?;
         if health.schema_version == health.known_version {
-            let row = sqlx::query(schema.sql(LEDGER)).fetch_one(on).await;
+            let query = sqlx::query(schema.sql(LEDGER)).bind(UNFINISHED_MIGRATION.as_bytes());
+            let row = query.fetch_one(on).await;
             let ledger = row.and_then(|row| {
                 Ok(LedgerHealth {
                     ahead: millis(row.try_get(0)?).unwrap_or_default(),
                     living: row.try_get(1)?,
                     overdue: number(row.try_get(2)?),
                     numbers: number(row.try_get(3)?),
+                    unfinished_migration: row.try_get(4)?,
+                    timeline_changed: row.try_get::<Option<Time>, _>(5)?.map(|Time(at)| at),
                 })
             });
             health.ledger = Some(ledger.map_err(of_statement)?);

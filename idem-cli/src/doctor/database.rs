@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idem_postgres::health::{Health, Table};
+use idem_postgres::health::{Health, LedgerHealth, Table};
 use idem_runtime::ledger::shared::StoreErrorKind;
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::{SignedDuration, Timestamp};
@@ -290,8 +290,16 @@ fn schema(health: &Health, name: &str, checkup: &mut Checkup) -> bool {
                 "look at the services' logs for errors of the sweep, and at the server's load",
             );
         }
+        if ledger.unfinished_migration {
+            checkup.wrong(
+                Kind::UnfinishedMigration,
+                "a migration from a folder is not finished, and no service can open the database",
+                "run the same `idem migrate` once more, until it says that all is there",
+            );
+        }
     }
-    health.ledger.is_some() && health.lacks.is_empty() && !health.is_standby
+    let opens = |ledger: &LedgerHealth| !ledger.unfinished_migration;
+    health.ledger.as_ref().is_some_and(opens) && health.lacks.is_empty() && !health.is_standby
 }
 
 fn human(duration: Duration) -> String {

@@ -78,6 +78,7 @@ enum Kind {
     NoStandby,
     OldSchema,
     NewerSchema,
+    UnfinishedMigration,
     MissingGrants,
     FewConnections,
     NoAutovacuum,

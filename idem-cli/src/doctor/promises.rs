@@ -35,6 +35,13 @@ pub(super) fn tell(health: &Health, checkup: &mut Checkup) {
         );
     }
     failover(health, checkup);
+    let ledger = health.ledger.as_ref();
+    if let Some(changed) = ledger.and_then(|ledger| ledger.timeline_changed) {
+        checkup.promised(format!(
+            "none of this holds across {changed:.0}, when the server was seen to have another timeline: a replica was \
+             promoted, or a backup was restored, and what was answered shortly before may be missing"
+        ));
+    }
     checkup.promised(match health.idle_in_transaction {
         Some(after) => format!(
             "a service that hangs in a transaction of its own keeps its locks for {} s at most",

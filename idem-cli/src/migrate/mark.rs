@@ -1,6 +1,7 @@
-//! The mark that a migration leaves in its target: which folder it is of, and how far it has come.
+//! The marks that a migration leaves in its target: which folder it is of, and how far it has come; and
+//! that no service may open it yet.
 
-use idem_runtime::ledger::shared::Store;
+use idem_runtime::ledger::shared::{Store, UNFINISHED_MIGRATION};
 use idem_runtime::ledger::{ExpectedNote, NoteChange, StoppedLedger};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -81,33 +82,41 @@ impl Mark {
         Err(Problem::failed(text))
     }
 
-    /// Reserves the run's numbers, and returns the first.
+    /// Reserves the run's numbers, and returns the first. `alone` fails if a service is at work.
     ///
     /// # Errors
-    /// When others have reserved numbers: a service uses the target. Nothing was changed, if this is
-    /// the first run.
+    /// When others have reserved numbers: a service uses the target. If no run has copied anything,
+    /// the target is as it was.
     pub(super) async fn begin_run<S: Store>(
         &mut self,
         target: &Target<'_, S>,
+        alone: impl AsyncFnOnce() -> Result<(), Problem>,
     ) -> Result<u64, Problem> {
-        let is_first = self.runs == 0 && self.next == 1;
-        let before = self.clone();
+        let has_copied = self.next > 1;
+        let before = (has_copied || self.runs > 0).then(|| self.clone());
         self.runs += 1;
         // First the intent: a run that is killed next leaves no reservation that cannot be told from
         // a service's.
-        self.write(target, (!is_first).then_some(&before)).await?;
+        self.write(target, before.as_ref()).await?;
+        // A service that opens from here on finds the mark; one that opened before is found.
+        if let Err(used) = alone().await {
+            if !has_copied {
+                self.remove(target).await?;
+            }
+            return Err(used);
+        }
         let first = target.reserve(self.numbers).await?;
         let ours = (0..self.runs).any(|run| first == self.next + run * self.numbers);
         if !ours {
-            if is_first {
+            if !has_copied {
                 self.remove(target).await?;
             }
-            return Err(Problem::failed(if is_first {
-                "a service has used this database: migrate into an empty schema (`--schema`), before \
-                 services use it"
-            } else {
+            return Err(Problem::failed(if has_copied {
                 "a service has used this database before the migration was done: stop the services, \
                  drop the schema, and begin again"
+            } else {
+                "a service has used this database: migrate into an empty schema (`--schema`), before \
+                 services use it"
             }));
         }
         let before = self.clone();
@@ -136,8 +145,12 @@ impl Mark {
             Some(before) => ExpectedNote::value(KEY, before.bytes()?),
             None => ExpectedNote::absent(KEY),
         };
-        let put = NoteChange::put(KEY, self.bytes()?);
-        if target.write_notes(vec![put], vec![expected]).await? {
+        let unfinished = match self.done {
+            None => NoteChange::put(UNFINISHED_MIGRATION, []),
+            Some(_) => NoteChange::delete(UNFINISHED_MIGRATION),
+        };
+        let changes = vec![NoteChange::put(KEY, self.bytes()?), unfinished];
+        if target.write_notes(changes, vec![expected]).await? {
             return Ok(());
         }
         // The answer to the first asking may have been lost.
@@ -151,11 +164,9 @@ impl Mark {
 
     async fn remove<S: Store>(&self, target: &Target<'_, S>) -> Result<(), Problem> {
         let expected = ExpectedNote::value(KEY, self.bytes()?);
-        let delete = NoteChange::delete(KEY);
-        target
-            .write_notes(vec![delete], vec![expected])
-            .await
-            .map(drop)
+        let changes = [KEY, UNFINISHED_MIGRATION].map(NoteChange::delete);
+        let removed = target.write_notes(changes.into(), vec![expected]).await;
+        removed.map(drop)
     }
 
     fn bytes(&self) -> Result<Vec<u8>, Problem> {

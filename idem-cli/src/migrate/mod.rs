@@ -67,21 +67,25 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
     };
     let postgres = to.postgres(&place.schema)?;
     let folder = stopped(&from).map_err(OpenError::into_problem)?;
-    let health = postgres.clone().health().await;
-    let health = health.map_err(|error| to.problem(&error))?;
-    in_use(&health, &to)?;
+    let health = async || {
+        let health = postgres.clone().health().await;
+        health.map_err(|error| to.problem(&error))
+    };
+    let before = health().await?;
+    in_use(&before, &to)?;
     let how = How {
         now: Timestamp::now(),
         dry_run,
         partial,
     };
-    let done = if dry_run && health.schema_version < health.known_version {
+    let done = if dry_run && before.schema_version < before.known_version {
         // Its tables would be made.
         migrate_to_nothing(&folder, &how)?
     } else {
-        let store = postgres.migrate(!dry_run).store().await;
+        let store = postgres.clone().migrate(!dry_run).store().await;
         let store = store.map_err(|error| to.problem(&error))?;
-        let done = migrate(&folder, &store, &how).await;
+        let alone = async || in_use(&health().await?, &to);
+        let done = migrate(&folder, &store, &how, alone).await;
         store.close().await;
         done?
     };
@@ -136,10 +140,15 @@ fn migrate_to_nothing(folder: &StoppedLedger, how: &How) -> Result<Done, Problem
     Ok(Done { before, tally })
 }
 
-/// Copies a folder into a store, or goes on with it.
-async fn migrate<S: Store>(folder: &StoppedLedger, store: &S, how: &How) -> Result<Done, Problem> {
+/// Copies a folder into a store, or goes on with it. `alone` fails if a service is at work on it.
+async fn migrate<S: Store>(
+    folder: &StoppedLedger,
+    store: &S,
+    how: &How,
+    alone: impl AsyncFnOnce() -> Result<(), Problem>,
+) -> Result<Done, Problem> {
     let target = Target::new(store);
-    let done = migrate_into(folder, &target, how).await;
+    let done = migrate_into(folder, &target, how, alone).await;
     target.close().await;
     done
 }
@@ -148,6 +157,7 @@ async fn migrate_into<S: Store>(
     folder: &StoppedLedger,
     target: &Target<'_, S>,
     how: &How,
+    alone: impl AsyncFnOnce() -> Result<(), Problem>,
 ) -> Result<Done, Problem> {
     let mark = Mark::read(target).await?;
     if let Some(mark) = &mark {
@@ -167,7 +177,7 @@ async fn migrate_into<S: Store>(
     complete(&expected, how.partial)?;
     let numbers = folder.last_number() + expected.total() + 1;
     let mut mark = mark.unwrap_or_else(|| Mark::new(folder, since, numbers));
-    let first = mark.begin_run(target).await? + folder.last_number();
+    let first = mark.begin_run(target, alone).await? + folder.last_number();
     let bar = progress::bar(expected.total(), "copied");
     let mut copier = Copier::new(source, target, first, bar);
     copier.run().await?;

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use idem_runtime::ledger::shared::{
-    Rows, Runner, SharedLedger, Store, StoreError, StoreErrorKind, Write, Written,
+    Rows, Runner, SharedLedger, Store, StoreError, StoreErrorKind, UNFINISHED_MIGRATION, Write,
+    Written,
 };
 use idem_runtime::ledger::{
     ExpectedNote, Filter, Ledger, Note, NoteChange, SledLedger, StoppedLedger,
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::tally::{Kind, Skip};
-use super::{Done, How, migrate};
+use super::{Done, How};
 use crate::problem::Problem;
 
 const TTL: Duration = Duration::from_secs(3600);
@@ -119,6 +120,25 @@ fn clock() -> ManualClock {
     clock
 }
 
+async fn migrate(folder: &StoppedLedger, store: &impl Store, how: &How) -> Result<Done, Problem> {
+    super::migrate(folder, store, how, async || Ok(())).await
+}
+
+/// Opens a store as a service does.
+async fn open(store: impl Store) -> Result<Idem, Error> {
+    let opening = move |context| SharedLedger::open(store, context, Duration::from_secs(30));
+    Idem::builder().open_with(opening).await
+}
+
+/// Opens a store that a migration is yet to fill.
+async fn cannot_open(store: impl Store) {
+    let Error::Ledger { source, .. } = open(store).await.unwrap_err() else {
+        panic!("it is the ledger that refuses")
+    };
+    let text = source.to_string();
+    assert!(text.contains("run the same `idem migrate`"), "{text}");
+}
+
 fn held(place: &TempDir) -> StoppedLedger {
     StoppedLedger::open(place.path(), 16 << 20).unwrap()
 }
@@ -151,6 +171,11 @@ async fn seen(store: &impl Store) -> (Vec<Option<Record>>, Vec<DeadLetter>, Vec<
     let mut notes = store.notes(String::new(), None, usize::MAX).await.unwrap();
     notes.retain(|note| !note.key.starts_with("migration/"));
     (records, letters, notes)
+}
+
+async fn marks(store: &impl Store) -> Vec<String> {
+    let notes = store.notes("migration/".to_owned(), None, 9).await.unwrap();
+    notes.into_iter().map(|note| note.key).collect()
 }
 
 #[tokio::test]
@@ -228,9 +253,7 @@ async fn services_go_on_with_what_was_migrated() {
         .iter()
         .rfind(|note| note.key.starts_with("outbox/"))
         .unwrap();
-    let data = store.clone();
-    let opening = move |context| SharedLedger::open(data, context, Duration::from_secs(30));
-    let idem = Idem::builder().open_with(opening).await.unwrap();
+    let idem = open(store.clone()).await.unwrap();
     // A duplicate gets the result, a dead one its letter, and a discarded one does not run.
     assert_eq!(
         idem.scope(place_order("A-7".to_owned(), 2)).await.unwrap(),
@@ -290,17 +313,19 @@ async fn one_that_was_cut_off_at_any_call_goes_on() {
             let cut = Cut::after(calls, takes_place, store.clone());
             let first = migrate(&source, &cut, &how).await;
             // From its mark on, the time at which it began counts.
-            let marked = !store
-                .notes("migration/".to_owned(), None, 1)
-                .await
-                .unwrap()
-                .is_empty();
+            let marked = !marks(&store).await.is_empty();
             let later = How {
                 now: if marked { Timestamp::now() } else { how.now },
                 ..how
             };
+            // No service runs what is not copied yet.
+            let is_done = marks(&store).await == ["migration/from-folder"];
+            if marked && !is_done {
+                cannot_open(store.clone()).await;
+            }
             let again = migrate(&source, &store, &later).await.unwrap();
             assert!(seen(&store).await == wanted, "{calls} {takes_place}");
+            assert_eq!(marks(&store).await, ["migration/from-folder"]);
             if first.is_ok() {
                 assert!(again.before.is_some());
                 assert!(calls > 8, "{calls}");
@@ -366,6 +391,55 @@ async fn a_store_that_a_service_has_used_is_refused() {
     store.reserve(1000).await.unwrap();
     let text = refused(migrate(&source, &store, &how()).await);
     assert!(text.contains("before the migration was done"), "{text}");
+}
+
+/// Whichever of the two comes first: the mark of the migration, or the service's heartbeat.
+#[tokio::test]
+async fn a_service_that_opens_as_it_begins_is_refused_or_found() {
+    let place = folder().await;
+    let (source, store) = (held(&place), empty());
+    let service = store.clone();
+    let finds_it = async || {
+        // The first call of all tells: it does not beat.
+        cannot_open(Cut::after(2, true, service)).await;
+        Ok(())
+    };
+    super::migrate(&source, &store, &how(), finds_it)
+        .await
+        .unwrap();
+    open(store.clone()).await.unwrap().close().await.unwrap();
+
+    let store = empty();
+    let begins = Cut {
+        begins: true,
+        ..Cut::after(usize::MAX, true, store.clone())
+    };
+    cannot_open(begins).await;
+
+    let store = empty();
+    let at_work = async || Err(Problem::failed("a service is at work"));
+    let text = refused(super::migrate(&source, &store, &how(), at_work).await);
+    assert!(text.contains("at work"), "{text}");
+    assert!(marks(&store).await.is_empty());
+    open(store.clone()).await.unwrap().close().await.unwrap();
+}
+
+/// A run that is killed before it has looked leaves its mark. The next one takes it away.
+#[tokio::test]
+async fn a_mark_in_a_store_that_a_service_has_used_is_taken_away() {
+    let place = folder().await;
+    let (source, store) = (held(&place), empty());
+    store.reserve(1000).await.unwrap();
+    let killed = Cut::after(2, true, store.clone());
+    migrate(&source, &killed, &how()).await.unwrap_err();
+    assert_eq!(marks(&store).await.len(), 2);
+    let text = refused(migrate(&source, &store, &how()).await);
+    assert!(
+        text.contains("a service has used this database: "),
+        "{text}"
+    );
+    assert!(marks(&store).await.is_empty());
+    open(store.clone()).await.unwrap().close().await.unwrap();
 }
 
 #[tokio::test]
@@ -438,6 +512,8 @@ struct Cut {
     store: MemoryStore,
     left: AtomicUsize,
     takes_place: bool,
+    /// Whether a migration begins just before a heartbeat.
+    begins: bool,
 }
 
 impl Cut {
@@ -447,6 +523,7 @@ impl Cut {
             store,
             left,
             takes_place,
+            begins: false,
         }
     }
 
@@ -491,6 +568,10 @@ impl Store for Cut {
         lease: Duration,
         oldest: u64,
     ) -> Result<Timestamp, StoreError> {
+        if self.begins {
+            let mark = vec![NoteChange::put(UNFINISHED_MIGRATION, [])];
+            self.store.write_notes(mark, Vec::new()).await?;
+        }
         self.call(self.store.beat(runner, lease, oldest)).await
     }
 

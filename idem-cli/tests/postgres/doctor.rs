@@ -139,3 +139,20 @@ pub(crate) async fn finds_missing_tables_and_privileges(_: Arc<Server>) -> anyho
     assert_eq!(kinds(&said.ended(3).json()), ["unreachable"]);
     Ok(())
 }
+
+pub(crate) async fn tells_when_the_timeline_changed(_: Arc<Server>) -> anyhow::Result<()> {
+    let database = Database::empty().await?;
+    service(database.url()).await?.close().await?;
+    let at = at(&database);
+    let changed = "another timeline";
+    let checkup = at.idem(&["doctor", "--json"]).await.json();
+    assert!(!promises(&checkup, changed), "{checkup:#}");
+    // As a promoted replica, or a backup that was restored, has it.
+    sqlx::raw_sql("UPDATE idem.server SET timeline = '00000000'")
+        .execute(&mut database.connect().await?)
+        .await?;
+    service(database.url()).await?.close().await?;
+    let checkup = at.idem(&["doctor", "--json"]).await.json();
+    assert!(promises(&checkup, changed), "{checkup:#}");
+    Ok(())
+}

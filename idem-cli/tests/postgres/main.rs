@@ -47,8 +47,10 @@ fn main() -> ExitCode {
         Own doctor::finds_what_breaks_a_promise,
         Own doctor::finds_a_standby,
         Any doctor::finds_missing_tables_and_privileges,
+        Any doctor::tells_when_the_timeline_changed,
         Any migrate::a_folder_goes_over,
         Any migrate::one_that_is_killed_goes_on,
+        Any migrate::no_service_opens_before_all_is_there,
         Any migrate::what_is_in_use_is_refused,
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()

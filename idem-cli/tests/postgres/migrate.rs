@@ -7,10 +7,11 @@ use idem_runtime::notes::NoteChange;
 use idem_runtime::{Filter, Idem};
 use idem_test_support::servers::{Database, Server};
 use idem_test_support::within;
+use sqlx::Connection;
 use tokio::time::sleep;
 
-use crate::service;
 use crate::support::{PlaceOrder, Said, bury, command, ended, folder, order, place_order};
+use crate::{at, service};
 
 async fn migrate(data: &tempfile::TempDir, database: &Database, more: &[&str]) -> Said {
     let mut command = command();
@@ -125,6 +126,52 @@ pub(crate) async fn one_that_is_killed_goes_on(_: Arc<Server>) -> anyhow::Result
     assert_eq!(idem.scope(place_order(small("S-7".into()))).await?, 200);
     assert_eq!(idem.dead_letters().list(&Filter::default()).await?.len(), 1);
     idem.close().await?;
+    Ok(())
+}
+
+pub(crate) async fn no_service_opens_before_all_is_there(_: Arc<Server>) -> anyhow::Result<()> {
+    let (data, _) = folder(1).await;
+    let idem = Idem::open(data.path())?;
+    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    idem.close().await?;
+    let database = Database::empty().await?;
+    idem_postgres::Postgres::new(database.url()).store().await?;
+    // It stands at its first row until it is killed.
+    let mut admin = database.connect().await?;
+    let mut holding = admin.begin().await?;
+    sqlx::raw_sql("LOCK TABLE idem.record IN EXCLUSIVE MODE")
+        .execute(&mut *holding)
+        .await?;
+    let mut command = command();
+    command.arg("migrate").arg("--from").arg(data.path());
+    let mut killed = command.args(["--to", database.url()]).spawn()?;
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted
+        AND relation = 'idem.record'::regclass)";
+    let stands = async {
+        while !sqlx::query_scalar(waits).fetch_one(&mut *holding).await? {
+            sleep(Duration::from_millis(5)).await;
+        }
+        anyhow::Ok(())
+    };
+    within(stands).await?;
+    killed.start_kill()?;
+    within(killed.wait()).await?;
+    holding.rollback().await?;
+
+    let refused = format!("{:#}", service(database.url()).await.unwrap_err());
+    assert!(refused.contains("run the same `idem migrate`"), "{refused}");
+    let at = at(&database);
+    let stats = at.idem(&["stats"]).await.ended(1);
+    assert!(stats.err.contains("is not finished"), "{stats:?}");
+    let doctor = at.idem(&["doctor", "--json"]).await.ended(1);
+    assert!(doctor.out.contains("unfinished_migration"), "{doctor:?}");
+
+    migrate(&data, &database, &[]).await.well();
+    let idem = service(database.url()).await?;
+    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    idem.close().await?;
+    let doctor = at.idem(&["doctor", "--json"]).await;
+    assert!(!doctor.out.contains("unfinished_migration"), "{doctor:?}");
     Ok(())
 }
 

@@ -296,5 +296,6 @@ CREATE TABLE idem.server (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     system text NOT NULL,
     timeline text NOT NULL,
-    since timestamptz NOT NULL DEFAULT clock_timestamp()
+    -- When it was last seen to have changed.
+    changed_at timestamptz
 );

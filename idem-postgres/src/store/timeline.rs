@@ -17,7 +17,8 @@ const TIMELINE: &str = "WITH here AS MATERIALIZED (
     noted AS (
         INSERT INTO idem.server AS s (system, timeline) SELECT system, timeline FROM here
         ON CONFLICT (one) DO UPDATE
-            SET system = excluded.system, timeline = excluded.timeline, since = clock_timestamp()
+            SET system = excluded.system, timeline = excluded.timeline,
+                changed_at = clock_timestamp()
             WHERE (s.system, s.timeline) <> (excluded.system, excluded.timeline)
     )
     SELECT before.timeline, here.timeline FROM here, before

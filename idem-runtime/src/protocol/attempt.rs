@@ -29,6 +29,11 @@ pub struct PastAttempt {
     /// The error and its causes as `{:#}` prints them, or the panic's message; at most 4 KiB.
     #[n(4)]
     pub error: Option<String>,
+    /// Its fencing token, by which a report that comes twice is known; `None` if an earlier version
+    /// wrote it.
+    #[n(5)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<u64>,
 }
 
 /// How an attempt ended.

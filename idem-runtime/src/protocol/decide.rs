@@ -263,6 +263,7 @@ fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
             end: Some(facts.now),
             outcome: failed.outcome,
             error: failed.error.clone(),
+            token: Some(live.token),
         }),
     }
     live.redriven = None;

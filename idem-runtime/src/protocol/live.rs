@@ -105,6 +105,7 @@ impl Live {
             end: None,
             outcome,
             error: None,
+            token: Some(self.token),
         });
         self.phase = Phase::Waiting {
             since: facts.now,

@@ -22,6 +22,12 @@ pub(super) fn whole(
     if record.as_ref().map(Record::token) == Some(grant.token) {
         return decide(id, record, report, facts);
     }
+    // The same, and another attempt has ended since.
+    if let Some(Record::Live(live)) = &record
+        && live.past.iter().any(|past| past.token == Some(grant.token))
+    {
+        return keep(Reply::LeaseLost);
+    }
     let fails = match report {
         Step::Complete { .. } => false,
         Step::Fail(_) => true,

@@ -222,6 +222,7 @@ fn past(from: &mut Unstructured<'_>) -> Result<PastAttempt> {
         "end": maybe(from, time)?,
         "outcome": from.choose(&outcomes)?,
         "error": from.arbitrary::<Option<String>>()?,
+        "token": from.arbitrary::<Option<u64>>()?,
     })))
 }
 

@@ -2,7 +2,8 @@
 //! It knows what was promised, and nothing of how a record is kept.
 
 use idem_runtime::protocol::{
-    AttemptOutcome, Bury, Claim, DeadLetter, DeadLetterId, OnCrash, Reason, Reply, Step,
+    AttemptOutcome, Bury, Claim, DeadLetter, DeadLetterId, Grant, OnCrash, Reason, Reply, Step,
+    WholeAttempt,
 };
 
 use crate::world::{LEASE, PAUSE, TTL, start_of};
@@ -51,6 +52,8 @@ pub(crate) struct History {
     /// The token of the last claim, and its number among all claims.
     pub(crate) last: Option<u64>,
     pub(crate) nonce: u64,
+    /// The attempts that claimed as they failed.
+    pub(crate) counted: Vec<u64>,
     /// The last claim's caller was told to start the body.
     pub(crate) begun: bool,
     /// How the last attempt stands, and when its lease or its pause is over.
@@ -213,6 +216,7 @@ impl History {
                     _ => self.breaks(Law::Sense),
                 }
             }
+            Step::Attempt(attempt) => self.attempted(attempt, seen),
             Step::GiveBack { token } => {
                 self.reported(*token, seen);
                 self.holds(
@@ -312,32 +316,8 @@ impl History {
                 self.until = seen.now + LEASE;
             }
             Reply::Run(started) => {
-                self.holds(Law::Ended, self.end.is_none());
-                self.holds(Law::Fenced, started.token > seen.token);
-                let paused = matches!(self.attempt, Attempt::Failed | Attempt::Unknown);
-                self.holds(Law::Pause, !paused || seen.now >= self.until);
-                // The last attempt's end is judged by what allowed that attempt: a deploy alone
-                // kills nothing, and saves nothing.
-                let guess = matches!(self.attempt, Attempt::Open | Attempt::Unknown);
-                self.holds(
-                    Law::Budget,
-                    !(guess && self.bury) && self.attempt != Attempt::Permanent,
-                );
-                self.holds(Law::Budget, self.starts == 0 || self.starts < self.allowed);
-                self.starts += 1;
-                (self.message, self.last) = (Some(given), Some(started.token));
-                (self.nonce, self.begun) = (claim.nonce, seen.heard);
-                (self.allowed, self.bury) = (
-                    claim.budget.attempts(),
-                    claim.budget.on_crash == OnCrash::Bury,
-                );
-                self.followed = if self.starts == 1 {
-                    self.rearmed.take()
-                } else {
-                    None
-                };
-                self.redriven = None;
-                (self.attempt, self.until) = (Attempt::Open, seen.now + LEASE);
+                self.may_start(started.token, seen.now, seen.token);
+                self.starts(claim, started.token, seen);
             }
             Reply::DeadLettered(letter) => {
                 // The unreported attempt was the last one. A waiting message has an attempt left.
@@ -356,6 +336,91 @@ impl History {
             Reply::KeyReused => {}
             _ => self.breaks(Law::Sense),
         }
+    }
+
+    /// A body may start now.
+    fn may_start(&mut self, token: u64, now: i64, largest: u64) {
+        self.holds(Law::Fenced, token > largest);
+        let paused = matches!(self.attempt, Attempt::Failed | Attempt::Unknown);
+        self.holds(Law::Pause, !paused || now >= self.until);
+        self.may_count();
+    }
+
+    /// Another attempt may be counted.
+    fn may_count(&mut self) {
+        self.holds(Law::Ended, self.end.is_none());
+        // The last attempt's end is judged by what allowed that attempt: a deploy alone kills
+        // nothing, and saves nothing.
+        let guess = matches!(self.attempt, Attempt::Open | Attempt::Unknown);
+        self.holds(
+            Law::Budget,
+            !(guess && self.bury) && self.attempt != Attempt::Permanent,
+        );
+        self.holds(Law::Budget, self.starts == 0 || self.starts < self.allowed);
+    }
+
+    fn starts(&mut self, claim: &Claim, token: u64, seen: &Seen) {
+        self.starts += 1;
+        self.message = claim.fingerprint.map(|given| given.0[0]);
+        (self.last, self.nonce, self.begun) = (Some(token), claim.nonce, seen.heard);
+        (self.allowed, self.bury) = (
+            claim.budget.attempts(),
+            claim.budget.on_crash == OnCrash::Bury,
+        );
+        self.followed = if self.starts == 1 {
+            self.rearmed.take()
+        } else {
+            None
+        };
+        self.redriven = None;
+        (self.attempt, self.until) = (Attempt::Open, seen.now + LEASE);
+    }
+
+    /// A body starts whose claim is recorded with its end.
+    pub(crate) fn foreseen(&mut self, grant: Grant, now: i64, largest: u64) {
+        self.may_start(grant.token, now, largest);
+        self.holds(Law::Budget, grant.number == self.starts + 1);
+    }
+
+    /// A body has ended whose claim is recorded with its end.
+    fn attempted(&mut self, attempt: &WholeAttempt, seen: &Seen) {
+        let WholeAttempt {
+            claim,
+            grant,
+            report,
+            ..
+        } = attempt;
+        let failed = matches!(report, Step::Fail(_));
+        // Another process's claim died with its last attempt, and this one counts no more.
+        let buried = matches!(seen.reply, Reply::DeadLettered(letter)
+            if letter.attempts.len() == self.starts as usize);
+        match seen.reply {
+            _ if self.last == Some(grant.token) => {}
+            // A failure counts, unless it is no news.
+            Reply::LeaseLost if failed => {
+                return self.holds(Law::Sense, self.counted.contains(&grant.token));
+            }
+            Reply::NotYet { .. } if failed => return self.breaks(Law::Sense),
+            // Another attempt came between.
+            Reply::LeaseLost => return self.holds(Law::Sense, self.starts >= grant.number),
+            _ if !seen.wrote || buried => return self.claimed(claim, seen),
+            _ => {
+                self.may_count();
+                // A failure is the next one, whichever that is.
+                self.holds(Law::Fenced, failed || grant.number == self.starts + 1);
+                self.holds(Law::Charged, !self.counted.contains(&grant.token));
+                self.starts(claim, grant.token, seen);
+                self.begun = true;
+                if failed {
+                    self.counted.push(grant.token);
+                }
+            }
+        }
+        self.observe(&Seen {
+            step: report,
+            dead_owner: false,
+            ..*seen
+        });
     }
 
     /// A claim whose body never started was no attempt: all is as before it.

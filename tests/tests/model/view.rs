@@ -290,6 +290,7 @@ impl<'a> View<'a> {
             bury,
             last,
             nonce,
+            counted: _, // Every attempt has a claim.
             begun,
             attempt,
             until,

@@ -13,6 +13,7 @@ mod runner;
 mod store;
 mod sweep;
 mod transaction;
+mod unfinished;
 mod waiters;
 
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub use store::{
     LetterWrite, Owner, Row, Rows, Runner, Store, StoreError, StoreErrorKind, StoreTransaction,
     Write, Written,
 };
+#[doc(hidden)]
+pub use unfinished::UNFINISHED_MIGRATION;
 
 /// How long after it was asked for a write may still take place, whatever became of its answer. A
 /// store sees to it, with the timeouts of its server and its connections.
@@ -55,15 +58,14 @@ impl<S: Store> SharedLedger<S> {
     /// its last heartbeat.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`] when the store does not answer.
+    /// [`LedgerError::Unavailable`] when the store does not answer, and [`LedgerError::Refused`] when
+    /// a migration into it is not finished.
     pub async fn open(store: S, context: Context, lease: Duration) -> Result<Self, LedgerError> {
         let core = Arc::new(Core::new(store, context, lease));
         let ledger = Self {
             core: Arc::clone(&core),
         };
-        core.ask_again(|| core.beat())
-            .await
-            .map_err(StoreError::of_a_read)?;
+        core.begin_to_beat().await?;
         core.spawn(Arc::clone(&core).heartbeats());
         core.spawn(Arc::clone(&core).poll_for_waiters());
         core.spawn(Arc::clone(&core).pass_hints_on());

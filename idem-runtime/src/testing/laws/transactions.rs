@@ -197,7 +197,7 @@ pub async fn of_two_attempts_without_a_claim_one_is_recorded(on: Arc<Subject>) {
     assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
 }
 
-/// Failures of attempts without a claim count, also of two that ran at once.
+/// Failures of attempts without a claim count once, also of two that ran at once.
 pub async fn a_failed_attempt_without_a_claim_counts(on: Arc<Subject>) {
     if !on.ledger.capabilities().transactions {
         return;
@@ -208,6 +208,8 @@ pub async fn a_failed_attempt_without_a_claim_counts(on: Arc<Subject>) {
         let reply = on.step("A", attempt.failed()).await;
         assert!(matches!(reply, Reply::Waiting { .. }), "{reply:?}");
     }
+    // A failure whose answer was lost is no other one, whatever came between.
+    assert_eq!(on.step("A", first.failed()).await, Reply::LeaseLost);
     let Some(Record::Live(live)) = on.ledger.record(&id("A")).await.unwrap() else {
         panic!("it waits");
     };

@@ -5,15 +5,21 @@ use stateright::{Model, Property};
 
 use super::answers::NOT_COMMITTED;
 use super::bugs::Bug;
+use super::jobs::{Ask, Job};
 use super::properties;
 use super::store::remove_due;
-use super::world::{Ask, Core, Hand, Job, LATEST, State};
+use super::world::{Core, Hand, LATEST, Mode, State};
 use crate::world::{BEAT, Ending};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Action {
     /// A message is delivered, or its call tries again.
     Call {
+        process: usize,
+        key: usize,
+    },
+    /// A message is delivered that is to be claimed with its attempt's end.
+    CallAlone {
         process: usize,
         key: usize,
     },
@@ -116,7 +122,12 @@ impl Model for Core {
                         continue;
                     }
                     (None, Hand::Empty) if left.calls > 0 => {
-                        actions.push(Action::Call { process, key });
+                        if self.scene.mode != Mode::Single {
+                            actions.push(Action::Call { process, key });
+                        }
+                        if matches!(self.scene.mode, Mode::Single | Mode::Fresh) {
+                            actions.push(Action::CallAlone { process, key });
+                        }
                     }
                     (None, Hand::Body { .. }) => {
                         let endings = self.scene.endings.iter();
@@ -194,13 +205,11 @@ impl Model for Core {
         match action {
             Action::Call { process, key } => {
                 state.left.calls -= 1;
-                state.nonce += 1;
-                let nonce = state.nonce;
-                let job = Job::new(Ask::Claim {
-                    nonce,
-                    to_give_back: false,
-                });
-                state.local(process, key).job = Some(job);
+                Self::claim_first(state, process, key);
+            }
+            Action::CallAlone { process, key } => {
+                state.left.calls -= 1;
+                self.foresee(state, process, key);
             }
             Action::End {
                 process,
@@ -210,25 +219,23 @@ impl Model for Core {
                 let Hand::Body { token, until } = last.processes[process].locals[key].hand else {
                     return None;
                 };
-                if self.scene.transactions && ending == Ending::Done {
-                    state.local(process, key).hand = Hand::Committing { token, until };
-                    if !self.commit(state, process, key, token) {
-                        state.local(process, key).hand = Hand::Unsure { token };
-                    }
+                let at = state.local(process, key);
+                if self.scene.mode.has_transactions() && ending == Ending::Done {
+                    at.hand = Hand::Committing { token, until };
+                    self.commit(state, process, key, token);
+                } else if at.alone.is_some() && ending == Ending::GivenBack {
+                    // It leaves nothing.
+                    (at.hand, at.alone) = (Hand::Empty, None);
                 } else {
-                    let at = state.local(process, key);
                     at.hand = Hand::Empty;
-                    at.job = Some(Job::new(Ask::Report { token, ending }));
+                    at.job = Some(Job::new(at.report(token, ending)));
                 }
             }
             Action::Again { process, key } => {
                 let at = state.local(process, key);
                 let ask = match at.hand {
-                    Hand::Owing { token, ending } => Ask::Report { token, ending },
-                    Hand::Unsure { token } => Ask::Report {
-                        token,
-                        ending: NOT_COMMITTED,
-                    },
+                    Hand::Owing { token, ending } => at.report(token, ending),
+                    Hand::Unsure { token } => at.report(token, NOT_COMMITTED),
                     Hand::Asked { nonce } => Ask::Claim {
                         nonce,
                         to_give_back: true,
@@ -247,6 +254,10 @@ impl Model for Core {
                     (_, Hand::Asked { .. } | Hand::Unsure { .. }) | (Ask::Sweep, _) => {}
                     (Ask::Claim { nonce, .. }, _) => at.hand = Hand::Asked { nonce },
                     (Ask::Report { token, ending }, _) => at.hand = Hand::Owing { token, ending },
+                    (Ask::Attempt { alone, ending }, _) => {
+                        let token = alone.grant.token;
+                        at.hand = Hand::Owing { token, ending };
+                    }
                 }
             }
             Action::Sweep { process, key } => {
@@ -333,11 +344,12 @@ impl Model for Core {
                 state.now += 1;
                 let now = state.now;
                 state.late.retain(|batch| now <= batch.sent + LATEST);
-                state.keys.iter_mut().for_each(|key| key.history.pass(now));
+                state.keys.iter_mut().for_each(|key| key.pass(now));
             }
         }
         // With one key, a job that comes later is the same as one that waits.
         if let Action::Call { process, .. }
+        | Action::CallAlone { process, .. }
         | Action::End { process, .. }
         | Action::Again { process, .. }
         | Action::Sweep { process, .. } = action

@@ -4,7 +4,8 @@ use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::protocol::{Record, Reply, Step};
 
 use super::bugs::Bug;
-use super::world::{Ask, Batch, Core, Hand, Job, Outcome, State, Write};
+use super::jobs::{Ask, Batch, Job, Outcome, Write};
+use super::world::{Core, Hand, State};
 use crate::history::Law;
 use crate::world::{Ending, report};
 
@@ -101,7 +102,10 @@ impl Core {
             _ => None,
         };
         let runner = state.processes[process].runner;
-        let step = self.step(process, runner, ask);
+        let step = match self.step(process, runner, ask) {
+            Step::Attempt(whole) => whole.report,
+            step => step,
+        };
         let at = &mut state.processes[process].locals[key];
         (at.job, at.doubt) = (None, false);
         let Some(reply) = reply else {
@@ -136,10 +140,25 @@ impl Core {
                 };
             }
             // It looks what became of the commit: it may have come first.
-            (Ask::Report { token, .. }, Reply::LeaseLost) if before == (Hand::Unsure { token }) => {
+            (_, Reply::LeaseLost)
+                if settled.is_some_and(|token| before == Hand::Unsure { token }) =>
+            {
                 at.hand = Hand::Empty;
-                let done = report(token, Ending::Done);
-                heard = (settled == Some(token)).then_some((done, Reply::Recorded));
+                let done = |token| (report(token, Ending::Done), Reply::Recorded);
+                heard = settled.map(done);
+            }
+            (Ask::Report { .. }, Reply::LeaseLost) if matches!(before, Hand::Unsure { .. }) => {
+                (at.hand, heard) = (Hand::Empty, None);
+            }
+            // Another process was first. This call goes on, with a claim.
+            (Ask::Attempt { .. }, Reply::LeaseLost | Reply::Busy { .. } | Reply::NotYet { .. })
+                if !matches!(before, Hand::Owing { .. }) =>
+            {
+                (at.hand, at.alone) = (Hand::Empty, None);
+                if self.scene.retries > 0 {
+                    Self::claim_first(state, process, key);
+                }
+                return;
             }
             _ => {
                 at.hand = Hand::Empty;
@@ -149,7 +168,21 @@ impl Core {
                 }
             }
         }
+        if at.hand == Hand::Empty {
+            at.alone = None;
+        }
         let key = &mut state.keys[key];
+        if let (
+            Ask::Attempt {
+                alone,
+                ending: Ending::Failed(_),
+            },
+            Reply::Waiting { .. },
+        ) = (ask, reply)
+        {
+            let is_counted = key.history.counted.contains(&alone.grant.token);
+            key.history.holds(Law::Sense, is_counted);
+        }
         if let Some((step, reply)) = heard {
             if let (Step::Complete { token, .. }, Reply::Recorded) = (&step, &reply) {
                 key.history.holds(Law::Sense, key.recorded.contains(token));
@@ -161,17 +194,29 @@ impl Core {
     /// A commit was answered: everything is recorded, or nothing.
     pub(super) fn committed(&self, state: &mut State, process: usize, batch: &Batch) {
         let write = &batch.writes[0];
-        if batch.outcome == Some(Outcome::Took(vec![write.version])) {
-            self.took_place(state, process, write);
-        } else {
-            self.not_committed(state, process, write);
+        let alone = state.local(process, write.key).alone;
+        match (&batch.outcome, alone) {
+            (Some(Outcome::Took(took)), _) if took.contains(&write.version) => {
+                self.took_place(state, process, write);
+            }
+            // The record's write lost its race before anything was committed: it is decided again.
+            (Some(Outcome::Took(_)), Some(alone)) => {
+                self.commit(state, process, write.key, alone.grant.token);
+            }
+            (outcome, _) => {
+                let is_today = batch.runner == state.processes[process].runner;
+                if *outcome == Some(Outcome::RunnerDead) && is_today {
+                    self.wake(state, process);
+                }
+                self.not_committed(state, process, write);
+            }
         }
     }
 
     /// A commit did not take place, or its answer was lost. That is reported as a step of its own,
     /// which finds a commit that came first.
     pub(super) fn not_committed(&self, state: &mut State, process: usize, write: &Write) {
-        let Ask::Report { token, .. } = write.ask else {
+        let Some(token) = write.ask.done() else {
             return;
         };
         let kept = self.has(Bug::KeptAfterRollBack);

@@ -3,10 +3,10 @@
 use stateright::{Expectation, Model};
 
 use super::properties::*;
-use super::world::{Core, Limits, Scene};
+use super::world::{Core, Limits, Mode, Scene};
 use super::{SCENE, with};
 use crate::bugs::found;
-use crate::properties::{CHARGED, FENCED, ONE_CLAIM, SENSE};
+use crate::properties::{CHARGED, ENDED, FENCED, ONE_CLAIM, SENSE};
 use crate::world::Ending;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,18 @@ pub(crate) enum Bug {
     OwnClock,
     OwnBeatIsLate,
     EarlierLifeIsCharged,
+    CommittedWithoutItsRecord,
+    RecordedAsAnotherAttempt,
+    FailureInAPause,
+    FailureCountedTwice,
+    StartedUnseen,
 }
+
+/// Two bodies that claim with their end.
+const ALONE: Scene = Scene {
+    mode: Mode::Single,
+    ..SCENE
+};
 
 /// Bodies do what they did, so that the shortest way to each bug is soon found.
 const LITTLE: Scene = Scene {
@@ -58,12 +69,12 @@ macro_rules! bugs {
 
 bugs! {
     a_report_that_is_kept_after_a_roll_back: KeptAfterRollBack in Scene {
-        transactions: true,
+        mode: Mode::Counted,
         left: with(1, 0, 0, 0),
         ..LITTLE
     } => TOGETHER;
     a_commit_whose_answer_is_lost_and_is_not_looked_up: CommitNotLookedUp in Scene {
-        transactions: true,
+        mode: Mode::Counted,
         left: with(1, 0, 0, 0),
         ..LITTLE
     } => SENSE;
@@ -122,6 +133,19 @@ bugs! {
         left: with(1, 1, 0, 0),
         ..LITTLE
     } => FENCED;
+    business_data_that_is_committed_without_its_record: CommittedWithoutItsRecord in ALONE
+        => ONE_ROW;
+    a_result_over_an_attempt_that_came_between: RecordedAsAnotherAttempt in Scene {
+        left: with(0, 1, 0, 0),
+        ..ALONE
+    } => FENCED;
+    a_failure_that_is_not_counted_in_the_pause_of_another: FailureInAPause in ALONE => SENSE;
+    a_failure_that_is_counted_twice: FailureCountedTwice in Scene {
+        retries: 2,
+        left: with(1, 0, 0, 0),
+        ..ALONE
+    } => CHARGED;
+    a_body_that_starts_without_a_look: StartedUnseen in ALONE => ENDED;
 }
 
 /// A core with a bug in it.

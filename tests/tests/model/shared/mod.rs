@@ -3,7 +3,9 @@
 
 mod action;
 mod answers;
+mod attempts;
 mod bugs;
+mod jobs;
 mod properties;
 mod rules;
 mod store;
@@ -15,7 +17,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use idem_runtime::dead_letters::AttemptOutcome::Failed;
 use stateright::{Checker, HasDiscoveries, Model};
-use world::{Core, Limits, Scene, State};
+use world::{Core, Limits, Mode, Scene, State};
 
 use crate::say;
 use crate::world::Ending;
@@ -25,7 +27,7 @@ const SCENE: Scene = Scene {
     keys: 1,
     retries: 1,
     clocks: &[0, 0],
-    transactions: false,
+    mode: Mode::Plain,
     endings: &[Ending::Done, Ending::GivenBack, Ending::Failed(Failed)],
     left: Limits {
         calls: 2,
@@ -148,9 +150,60 @@ fn two_keys_in_a_batch() {
 #[test]
 fn transactions() {
     check(Scene {
-        transactions: true,
+        mode: Mode::Counted,
         endings: &[Ending::Done],
         left: with(1, 1, 0, 1),
+        ..SCENE
+    });
+}
+
+/// Two bodies of one message run at once.
+#[test]
+fn attempts_that_claim_with_their_end() {
+    check(Scene {
+        mode: Mode::Single,
+        left: Limits {
+            crashes: 1,
+            ..with(1, 1, 0, 0)
+        },
+        ..SCENE
+    });
+}
+
+/// Each failure counts once, whatever becomes of the answers.
+#[test]
+fn attempts_that_claim_with_their_end_and_fail() {
+    check(Scene {
+        mode: Mode::Single,
+        retries: 2,
+        endings: &[Ending::Done, Ending::Failed(Failed)],
+        left: Limits {
+            calls: 3,
+            ..with(1, 0, 0, 0)
+        },
+        ..SCENE
+    });
+}
+
+#[test]
+fn attempts_that_claim_with_their_end_beside_others() {
+    check(Scene {
+        mode: Mode::Fresh,
+        endings: &[Ending::Done, Ending::Failed(Failed)],
+        left: with(0, 2, 0, 1),
+        ..SCENE
+    });
+}
+
+/// What a process has not committed when another key's claim is taken from it is not committed.
+#[test]
+fn attempts_that_claim_with_their_end_and_processes_that_are_late() {
+    check(Scene {
+        keys: 2,
+        retries: 0,
+        mode: Mode::Fresh,
+        endings: &[Ending::Done],
+        left: with(0, 1, 1, 0),
         ..SCENE
     });
 }
@@ -158,27 +211,36 @@ fn transactions() {
 /// Whatever can happen in a state can happen in every other one that was met and looks the same.
 #[test]
 fn states_that_look_the_same_go_on_the_same() {
-    let model = Core::new(Scene {
+    let plain = Scene {
         left: Limits {
             calls: 1,
             ..with(1, 1, 0, 1)
         },
         ..SCENE
-    });
-    let left = |state: &State| format!("{:?}", state.left);
-    let mut known: HashMap<_, BTreeSet<_>> = HashMap::new();
-    let mut to_visit = VecDeque::from([model.start()]);
-    while let Some(state) = to_visit.pop_front() {
-        let next = model.next_states(&state);
-        let views: BTreeSet<_> = next
-            .iter()
-            .map(|state| (left(state), state.view()))
-            .collect();
-        match known.entry((left(&state), state.view())) {
-            Entry::Occupied(same) => assert_eq!(*same.get(), views, "{state:?}"),
-            Entry::Vacant(new) => {
-                new.insert(views);
-                to_visit.extend(next);
+    };
+    let fresh = Scene {
+        mode: Mode::Fresh,
+        endings: &[Ending::Failed(Failed)],
+        left: with(1, 1, 0, 0),
+        ..SCENE
+    };
+    for scene in [plain, fresh] {
+        let model = Core::new(scene);
+        let left = |state: &State| format!("{:?}", state.left);
+        let mut known: HashMap<_, BTreeSet<_>> = HashMap::new();
+        let mut to_visit = VecDeque::from([model.start()]);
+        while let Some(state) = to_visit.pop_front() {
+            let next = model.next_states(&state);
+            let views: BTreeSet<_> = next
+                .iter()
+                .map(|state| (left(state), state.view()))
+                .collect();
+            match known.entry((left(&state), state.view())) {
+                Entry::Occupied(same) => assert_eq!(*same.get(), views, "{state:?}"),
+                Entry::Vacant(new) => {
+                    new.insert(views);
+                    to_visit.extend(next);
+                }
             }
         }
     }
@@ -211,6 +273,21 @@ mod large {
     fn records_that_are_removed() {
         check(Scene {
             left: with(0, 6, 2, 0),
+            ..SCENE
+        });
+    }
+
+    #[test]
+    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    fn attempts_that_claim_with_their_end() {
+        check(Scene {
+            mode: Mode::Fresh,
+            retries: 2,
+            endings: &[Ending::Done, Ending::Failed(Failed)],
+            left: Limits {
+                calls: 3,
+                ..with(1, 1, 0, 0)
+            },
             ..SCENE
         });
     }

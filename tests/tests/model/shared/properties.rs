@@ -3,7 +3,8 @@
 use idem_runtime::protocol::{Live, Phase, Record, Settled, Settlement};
 use stateright::Property;
 
-use super::world::{Ask, Core, Hand, Key, Outcome, Scene, State};
+use super::jobs::{Ask, Batch, Outcome, Write};
+use super::world::{Core, Hand, Key, Mode, Scene, State};
 use crate::history::{End, Law, Told};
 use crate::properties::{
     BUDGET, CHARGED, ENDED, FENCED, KEPT, ONE_ANSWER, ONE_CLAIM, PAUSED, SENSE, STAYS, WHOLE_LETTER,
@@ -11,6 +12,7 @@ use crate::properties::{
 use crate::world::{Ending, start_of};
 
 pub(crate) const KNOWN: &str = "a running claim of a living process is known to it";
+pub(crate) const ONE_ROW: &str = "business data is there exactly if its message is done, and once";
 pub(crate) const TOGETHER: &str = "a result and its business data are recorded together";
 
 /// Those that the bugs of the protocol break.
@@ -32,9 +34,13 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Core>> {
         Property::always(SENSE, |_, state| holds(state, Law::Sense)),
         Property::always(KNOWN, known),
         Property::always(TOGETHER, |model: &Core, state: &State| {
-            let transactions = model.scene.transactions;
+            let transactions = model.scene.mode.has_transactions();
             let together = |key: &Key| key.recorded == key.business;
             !transactions || state.keys.iter().all(together)
+        }),
+        Property::always(ONE_ROW, |model: &Core, state: &State| {
+            let transactions = model.scene.mode.has_transactions();
+            !transactions || state.keys.iter().all(one_row)
         }),
     ];
     if scene.endings.contains(&Ending::Done) {
@@ -95,24 +101,50 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Core>> {
             },
         ));
     }
-    if scene.transactions {
+    if matches!(scene.mode, Mode::Single | Mode::Fresh) {
+        all.push(Property::sometimes(
+            "a body runs whose message is done by another process",
+            |_, state: &State| {
+                any_hand(state, |key, hand| {
+                    matches!(hand, Hand::Body { .. }) && state.keys[key].history.end.is_some()
+                })
+            },
+        ));
+    }
+    if scene.mode == Mode::Fresh && scene.keys > 1 {
+        all.push(Property::sometimes(
+            "a body that claims with its end runs in a process that was marked dead",
+            |_, state: &State| {
+                state.processes.iter().any(|process| {
+                    let mut locals = process.locals.iter();
+                    state.runners[process.runner].dead
+                        && locals
+                            .any(|at| at.alone.is_some() && matches!(at.hand, Hand::Body { .. }))
+                })
+            },
+        ));
+    }
+    if scene.mode.has_transactions() && left.lost > 0 {
         all.push(Property::sometimes(
             "a commit whose answer was lost is found",
             |_, state| {
-                let settled = |record: &Record, token| {
-                    matches!(record, Record::Settled(settled) if settled.token == token)
-                };
-                unsure(state, settled)
+                any_hand(state, |key, hand| match (hand, state.record(key)) {
+                    (Hand::Unsure { token }, Some(Record::Settled(settled))) => {
+                        settled.token == *token
+                    }
+                    _ => false,
+                })
             },
         ));
         all.push(Property::sometimes(
             "a commit whose answer was lost may still land",
             |_, state: &State| {
-                !state.late.is_empty()
-                    && unsure(
-                        state,
-                        |record, token| matches!(record, Record::Live(live) if live.token == token),
-                    )
+                let mut commits = state.late.iter().filter(|batch| batch.commits);
+                let lands = |batch: &Batch| {
+                    let Write { key, expected, .. } = batch.writes[0];
+                    version(state, key) == expected
+                };
+                commits.any(lands) && any_hand(state, |_, hand| matches!(hand, Hand::Unsure { .. }))
             },
         ));
     }
@@ -128,16 +160,10 @@ fn version(state: &State, key: usize) -> Option<u64> {
     state.keys[key].row.as_ref().map(|row| row.version)
 }
 
-fn unsure(state: &State, is: impl Fn(&Record, u64) -> bool) -> bool {
+fn any_hand(state: &State, is: impl Fn(usize, &Hand) -> bool) -> bool {
     state.processes.iter().any(|process| {
-        process
-            .locals
-            .iter()
-            .enumerate()
-            .any(|(key, at)| match at.hand {
-                Hand::Unsure { token } => state.record(key).is_some_and(|record| is(record, token)),
-                _ => false,
-            })
+        let mut locals = process.locals.iter().enumerate();
+        locals.any(|(key, at)| is(key, &at.hand))
     })
 }
 
@@ -183,6 +209,15 @@ fn kept(key: &Key) -> bool {
     }
 }
 
+/// What was done and is forgotten may be done again.
+fn one_row(key: &Key) -> bool {
+    let done = match key.history.end {
+        Some(End::Done { result, .. }) => vec![result],
+        _ => Vec::new(),
+    };
+    key.business[key.forgotten..] == done
+}
+
 fn end(key: &Key) -> Option<&Settlement> {
     match key.row.as_ref()?.record.as_ref()? {
         Record::Settled(Settled { end, .. }) => Some(end),
@@ -220,7 +255,7 @@ fn known(_: &Core, state: &State) -> bool {
         let asked = at.job.as_ref().is_some_and(|job| match job.ask {
             Ask::Claim { nonce: of, .. } => of == *nonce,
             Ask::Report { token: of, .. } => of == *token,
-            Ask::Sweep => false,
+            Ask::Attempt { .. } | Ask::Sweep => false,
         });
         in_hand || asked
     })

@@ -2,23 +2,24 @@
 
 use idem_runtime::protocol::{
     Budget, Change, Claim, Decision, Facts, Fingerprint, Live, Phase, Record, RecordId, Reply,
-    Settled, Step, decide,
+    Seen, Settled, Step, WholeAttempt, decide,
 };
 
 use super::bugs::Bug;
+use super::jobs::{Alone, Ask, Batch, Job, Write};
 use super::store::observe;
-use super::world::{Ask, Batch, Core, Job, LATEST, Row, State, Write};
-use crate::world::{Ending, LEASE, TTL, letter_id, owner, report, ticks, time};
+use super::world::{Core, LATEST, Row, State};
+use crate::world::{LEASE, TTL, letter_id, owner, report, ticks, time};
 
 /// What a job is decided on.
-struct Known {
+pub(super) struct Known {
     version: Option<u64>,
     record: Option<Record>,
     read: bool,
 }
 
 /// What was decided.
-enum Decided {
+pub(super) enum Decided {
     /// It is answered without a write.
     Answer(Reply),
     Write(Box<Write>),
@@ -66,7 +67,7 @@ impl Core {
 
     /// A first claim assumes that there is nothing, and a report knows its own claim; all else is
     /// read, and so is what may be wrong.
-    fn know(&self, state: &State, process: usize, key: usize, job: &Job) -> Known {
+    pub(super) fn know(&self, state: &State, process: usize, key: usize, job: &Job) -> Known {
         let at = &state.processes[process].locals[key];
         let trusts = self.has(Bug::TrustsMemory);
         match (&at.own, job.ask) {
@@ -91,7 +92,7 @@ impl Core {
         }
     }
 
-    fn decide_job(
+    pub(super) fn decide_job(
         &self,
         state: &mut State,
         process: usize,
@@ -134,7 +135,7 @@ impl Core {
         let facts = Facts::new(time(now), version, letter_id(state.letter + 1), "")
             .leases(true)
             .dead_owner(dead || late.is_some());
-        let step = self.step(process, runner, job.ask);
+        let step = self.with_a_bug(self.step(process, runner, job.ask), known);
         let mut record = known.record.clone();
         if self.has(Bug::ChargedTwice)
             && let Some(Record::Live(Live {
@@ -144,7 +145,21 @@ impl Core {
         {
             *nonce = 0;
         }
+        if self.has(Bug::FailureCountedTwice)
+            && let Some(Record::Live(live)) = &mut record
+        {
+            live.past.iter_mut().for_each(|past| past.token = None);
+        }
         let gives_back = self.of_an_earlier_life(state, runner, record.as_ref(), job.ask);
+        if self.has(Bug::FailureInAPause)
+            && matches!(&step, Step::Attempt(whole) if matches!(whole.report, Step::Fail(_)))
+            && let Some(Record::Live(Live {
+                phase: Phase::Waiting { until, .. },
+                ..
+            })) = &record
+        {
+            return Decided::Answer(Reply::Waiting { at: *until });
+        }
         if let Some(token) = gives_back {
             let facts = facts.clone().dead_owner(false);
             let step = Step::GiveBack { token };
@@ -186,6 +201,17 @@ impl Core {
             retires: retires.map(|late| (late, state.runners[late].until)),
             ..write
         }))
+    }
+
+    /// The step that is decided: with a bug, a result counts as that of the next attempt, whichever
+    /// that is.
+    fn with_a_bug(&self, mut step: Step, known: &Known) -> Step {
+        if let (Step::Attempt(whole), Some(Record::Live(live))) = (&mut step, &known.record)
+            && self.has(Bug::RecordedAsAnotherAttempt)
+        {
+            whole.grant.number = live.past.last().map_or(0, |past| past.number) + 1;
+        }
+        step
     }
 
     /// The token of this claim in the name of an earlier life of its process. It is only asked for
@@ -256,47 +282,26 @@ impl Core {
     /// The step that a job stands for.
     pub(super) fn step(&self, process: usize, runner: usize, ask: Ask) -> Step {
         match ask {
-            Ask::Claim { nonce, .. } => {
-                let budget = Budget::new(self.scene.retries, ticks(TTL));
-                let claim = Claim::new(owner(process, runner), *b"1", budget, ticks(LEASE));
-                Step::Claim(claim.nonce(nonce).fingerprint(Fingerprint([1; 16])))
-            }
+            Ask::Claim { nonce, .. } => Step::Claim(self.claim(process, runner).nonce(nonce)),
             Ask::Report { token, ending } => report(token, ending),
+            Ask::Attempt { alone, ending } => {
+                let Alone { grant, at } = alone;
+                // What was seen decides nothing.
+                let seen = Seen::new(time(at), None);
+                let (claim, report) = (self.claim(process, runner), report(grant.token, ending));
+                Step::Attempt(Box::new(WholeAttempt::new(claim, grant, seen, report)))
+            }
             Ask::Sweep => Step::Sweep,
         }
     }
 
-    /// The batch of a transaction that commits a body's result: it is decided from memory.
-    pub(super) fn commit(&self, state: &mut State, process: usize, key: usize, token: u64) -> bool {
-        let job = Job::new(Ask::Report {
-            token,
-            ending: Ending::Done,
-        });
-        let known = self.know(state, process, key, &job);
-        let Decided::Write(write) = self.decide_job(state, process, key, &job, &known) else {
-            return false;
-        };
-        state.processes[process].locals[key].commit = Some(Batch {
-            runner: state.processes[process].runner,
-            sent: state.now,
-            writes: vec![*write],
-            outcome: None,
-            commits: true,
-        });
-        true
+    pub(super) fn claim(&self, process: usize, runner: usize) -> Claim {
+        let budget = Budget::new(self.scene.retries, ticks(TTL));
+        let claim = Claim::new(owner(process, runner), *b"1", budget, ticks(LEASE));
+        claim.fingerprint(Fingerprint([1; 16]))
     }
 }
 
-impl Job {
-    pub(super) fn new(ask: Ask) -> Self {
-        Self {
-            ask,
-            read: false,
-            tried: Vec::new(),
-        }
-    }
-}
-
-fn id(key: usize) -> RecordId {
+pub(super) fn id(key: usize) -> RecordId {
     RecordId::new("h", key.to_string())
 }

@@ -3,9 +3,9 @@
 use idem_runtime::protocol::{Reply, Step};
 
 use super::bugs::Bug;
-use super::world::{Ask, Batch, Core, Outcome, State};
+use super::jobs::{Batch, Outcome};
+use super::world::{Core, State};
 use crate::history::Seen;
-use crate::world::Ending;
 
 impl Core {
     /// A batch reaches the store: each write takes place if its row is as expected, and none if its
@@ -22,6 +22,9 @@ impl Core {
                 write.key
             };
             if state.keys[key].row.as_ref().map(|row| row.version) != write.expected {
+                if batch.commits && self.has(Bug::CommittedWithoutItsRecord) {
+                    state.keys[key].business.extend(write.ask.done());
+                }
                 continue;
             }
             took.push(write.version);
@@ -39,17 +42,13 @@ impl Core {
             if let Some(record) = write.record() {
                 at.token = at.token.max(record.token());
             }
-            if let Ask::Report {
-                token,
-                ending: Ending::Done,
-            } = write.ask
-            {
+            if let Some(token) = write.ask.done() {
                 at.recorded.push(token);
                 if batch.commits {
                     at.business.push(token);
                 }
             }
-            at.history.pass(state.now);
+            at.pass(state.now);
         }
         Outcome::Took(took)
     }

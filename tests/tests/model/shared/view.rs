@@ -5,11 +5,12 @@
 use std::hash::{Hash, Hasher};
 
 use idem_runtime::clock::Timestamp;
-use idem_runtime::protocol::{DeadLetterId, Live, Phase, Record, Reply, Settled, Settlement};
-
-use super::world::{
-    Ask, Batch, Hand, Job, Key, Local, Outcome, Process, Row, Runner, State, Write,
+use idem_runtime::protocol::{
+    DeadLetterId, Grant, Live, Phase, Record, Reply, Settled, Settlement,
 };
+
+use super::jobs::{Alone, Ask, Batch, Job, Outcome, Write};
+use super::world::{Hand, Key, Local, Process, Row, Runner, State};
 use crate::history::{End, History, Told};
 use crate::world::{Ending, LEASE, TTL, start_of};
 
@@ -92,6 +93,7 @@ impl<'a> View<'a> {
             token,
             recorded,
             business,
+            forgotten,
         } = key;
         self.row(row.as_ref());
         self.history(history);
@@ -100,6 +102,7 @@ impl<'a> View<'a> {
             self.push(tokens.len());
             self.large.extend(tokens);
         }
+        self.push(*forgotten);
     }
 
     fn row(&mut self, row: Option<&Row>) {
@@ -132,6 +135,7 @@ impl<'a> View<'a> {
                 for attempt in past {
                     self.push(attempt.number as usize);
                     self.push(attempt.outcome as usize);
+                    self.large.extend(attempt.token);
                 }
                 match phase {
                     Phase::Waiting { since, until } => {
@@ -205,7 +209,8 @@ impl<'a> View<'a> {
         self.push(left(*believes));
         let (rest, next, serves) = block.parts();
         self.push(usize::try_from(rest).unwrap());
-        self.large.push(next);
+        // Of a block that is used up, the next number is never given out.
+        self.large.push(if rest == 0 { 0 } else { next });
         self.push(left(serves + 1));
         for at in locals {
             let Local {
@@ -213,6 +218,7 @@ impl<'a> View<'a> {
                 doubt,
                 job,
                 hand,
+                alone,
                 commit,
             } = at;
             if let Some((record, version)) = own {
@@ -258,6 +264,8 @@ impl<'a> View<'a> {
                     self.large.push(NONCES + nonce);
                 }
             }
+            self.push(usize::from(alone.is_some()));
+            alone.iter().for_each(|alone| self.alone(alone));
             self.optional(commit.as_ref());
         }
         self.optional(batch.as_ref());
@@ -356,7 +364,21 @@ impl<'a> View<'a> {
                 self.ending(ending);
             }
             Ask::Sweep => self.push(3),
+            Ask::Attempt { alone, ending } => {
+                self.push(4);
+                self.alone(&alone);
+                self.ending(ending);
+            }
         }
+    }
+
+    fn alone(&mut self, alone: &Alone) {
+        let Alone {
+            grant: Grant { token, number, .. },
+            at: _, // It stands in letters only.
+        } = alone;
+        self.large.push(*token);
+        self.push(*number as usize);
     }
 
     fn ending(&mut self, ending: Ending) {
@@ -379,6 +401,7 @@ impl<'a> View<'a> {
             bury: _,
             last,
             nonce,
+            counted,
             begun,
             attempt,
             until,
@@ -392,6 +415,8 @@ impl<'a> View<'a> {
         self.push(*allowed as usize);
         self.large.push(last.unwrap_or(0));
         self.large.push(NONCES + nonce);
+        self.push(counted.len());
+        self.large.extend(counted);
         self.push(usize::from(*begun));
         self.push(*attempt as usize);
         let ago = (LEASE + self.state.now - until).clamp(0, LEASE + TTL);

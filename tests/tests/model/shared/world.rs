@@ -1,10 +1,11 @@
 //! The world of the shared core's model: the store's rows, runners and numbers, and in each process
 //! the jobs, the batch on its way, and its own running claims.
 
-use idem_runtime::protocol::{Record, Reply};
+use idem_runtime::protocol::Record;
 
 use super::bugs::Bug;
-use crate::history::History;
+use super::jobs::{Alone, Ask, Batch, Job, Write};
+use crate::history::{End, History};
 use crate::world::{BEAT, Ending, LEASE};
 
 /// How long after it was asked for a write may still take place. A block of numbers serves for half
@@ -20,11 +21,24 @@ pub(crate) struct Scene {
     pub(crate) retries: u32,
     /// Each process's clock: how far it is ahead of the store's.
     pub(crate) clocks: &'static [i64],
-    /// Whether a body's result is recorded in its own transaction, beside its business data.
-    pub(crate) transactions: bool,
+    pub(crate) mode: Mode,
     /// How a body may end.
     pub(crate) endings: &'static [Ending],
     pub(crate) left: Limits,
+}
+
+/// When a body claims, and whether its result is recorded in its own transaction, beside its business
+/// data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Before it starts, and there is no transaction.
+    Plain,
+    /// Before it starts.
+    Counted,
+    /// With its end.
+    Single,
+    /// Before it starts, or with its end if the message came for the first time.
+    Fresh,
 }
 
 /// How often something may still happen.
@@ -75,6 +89,8 @@ pub(crate) struct Key {
     /// The claims whose results were recorded, and those whose business data was committed.
     pub(crate) recorded: Vec<u64>,
     pub(crate) business: Vec<u64>,
+    /// How many of these were forgotten again.
+    pub(crate) forgotten: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +140,8 @@ pub(crate) struct Local {
     pub(crate) doubt: bool,
     pub(crate) job: Option<Job>,
     pub(crate) hand: Hand,
+    /// The attempt that is in hand, if it claims with its end.
+    pub(crate) alone: Option<Alone>,
     /// The transaction that commits.
     pub(crate) commit: Option<Batch>,
 }
@@ -145,66 +163,31 @@ pub(crate) enum Hand {
     Asked { nonce: u64 },
 }
 
-/// One step that the committer was asked for.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Job {
-    pub(crate) ask: Ask,
-    /// It is decided from a read.
-    pub(crate) read: bool,
-    /// The writes of it whose answers were lost.
-    pub(crate) tried: Vec<Write>,
+impl Mode {
+    pub(crate) fn has_transactions(self) -> bool {
+        self != Self::Plain
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Ask {
-    Claim { nonce: u64, to_give_back: bool },
-    Report { token: u64, ending: Ending },
-    Sweep,
+impl Key {
+    /// What was remembered for its time is forgotten.
+    pub(crate) fn pass(&mut self, now: i64) {
+        let is_done = |key: &Self| matches!(key.history.end, Some(End::Done { .. }));
+        let was_done = is_done(self);
+        self.history.pass(now);
+        if was_done && !is_done(self) {
+            self.forgotten = self.business.len();
+        }
+    }
 }
 
-/// Writes in the name of one runner, in one trip.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Batch {
-    pub(crate) runner: usize,
-    pub(crate) sent: i64,
-    pub(crate) writes: Vec<Write>,
-    /// What came of it, once it has reached the store.
-    pub(crate) outcome: Option<Outcome>,
-    /// It is a transaction that commits.
-    pub(crate) commits: bool,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outcome {
-    /// The versions of the writes that took place.
-    Took(Vec<u64>),
-    RunnerDead,
-}
-
-/// One write of a row, and what its caller is answered if it takes place.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Write {
-    pub(crate) key: usize,
-    pub(crate) ask: Ask,
-    pub(crate) expected: Option<u64>,
-    pub(crate) version: u64,
-    /// What it leaves.
-    pub(crate) row: Option<Row>,
-    pub(crate) reply: Option<Reply>,
-    /// When it was decided, and by the process's clock.
-    pub(crate) now: i64,
-    pub(crate) local: i64,
-    pub(crate) runner: usize,
-    /// The own claim of an earlier life that is given back first: its body never started.
-    pub(crate) gives_back: Option<u64>,
-    /// The late runner whose claim it takes over: it is marked dead first, if it did not beat.
-    pub(crate) retires: Option<(usize, i64)>,
-}
-
-impl Write {
-    /// The record that it leaves.
-    pub(crate) fn record(&self) -> Option<&Record> {
-        self.row.as_ref()?.record.as_ref()
+impl Local {
+    /// The report of the attempt that is in hand.
+    pub(crate) fn report(&self, token: u64, ending: Ending) -> Ask {
+        match self.alone {
+            Some(alone) => Ask::Attempt { alone, ending },
+            None => Ask::Report { token, ending },
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Health {
     pub schema_version: usize,
     /// The newest version of the schema that this crate knows.
     pub known_version: usize,
-    /// Privileges that a service needs and this role lacks, such as `INSERT on idem.record`.
+    /// Privileges that a service needs and this role lacks, such as `INSERT, UPDATE on idem.record`.
     pub lacks: Vec<String>,
     /// The sizes of idem's tables.
     pub tables: Vec<Table>,
@@ -170,17 +170,19 @@ const TABLES: &str = "SELECT c.relname::text, pg_total_relation_size(c.oid), pg_
     WHERE s.schemaname = $1 ORDER BY 2 DESC";
 
 /// What a service does with each table. A table that is not there lacks nothing.
-const LACKS: &str = "SELECT format('%s on %s.%s', privilege, $1, name)
+const LACKS: &str =
+    "SELECT format('%s on %s.%s', string_agg(privilege, ', ' ORDER BY at), $1, name)
     FROM (VALUES
         ('record', '{SELECT,INSERT,UPDATE,DELETE}'::text[]),
         ('letter', '{SELECT,INSERT,UPDATE,DELETE}'), ('note', '{SELECT,INSERT,UPDATE,DELETE}'),
         ('runner', '{SELECT,INSERT,UPDATE,DELETE}'), ('number', '{SELECT,UPDATE}'),
         ('clock', '{SELECT,UPDATE}'), ('server', '{SELECT,INSERT,UPDATE}'),
         ('schema_version', '{SELECT}')
-    ) AS needs (name, privileges) CROSS JOIN unnest(privileges) AS privilege
+    ) AS needs (name, privileges)
+        CROSS JOIN unnest(privileges) WITH ORDINALITY AS p (privilege, at)
         JOIN pg_namespace AS n ON n.nspname = $1
         JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = name
-    WHERE NOT has_table_privilege(c.oid, privilege)
+    WHERE NOT has_table_privilege(c.oid, privilege) GROUP BY name
     UNION ALL
     SELECT format('UPDATE on sequence %s.%s', $1, relname)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace

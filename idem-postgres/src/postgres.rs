@@ -9,6 +9,7 @@ use idem_runtime::ledger::{Context, LedgerError};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
+use crate::error::said;
 use crate::health::Health;
 use crate::link::Link;
 use crate::schema::Schema;
@@ -117,9 +118,9 @@ impl Postgres {
         self
     }
 
-    /// Says that [PgBouncer](https://www.pgbouncer.org) or the like stands between, and gives each
-    /// transaction another session: nothing is prepared or set for longer than that (default: no).
-    /// A batch takes three trips more.
+    /// Says that [PgBouncer](https://www.pgbouncer.org) or the like stands between (default: no). It
+    /// may give each transaction another session, so nothing is prepared or set for longer than
+    /// that, and a batch takes three trips more.
     #[must_use]
     pub fn pgbouncer(mut self, between: bool) -> Self {
         self.bounced = between;
@@ -165,7 +166,14 @@ impl Postgres {
         let refused = |message: String| StoreError::new(StoreErrorKind::Refused, message);
         let schema = Schema::named(&self.schema)?;
         let link = Link::new(self.options.map_err(refused)?, self.bounced);
-        let mut connection = link.connect(&[("plan_cache_mode", "auto")]).await?;
+        let connected = link.connect(&[("plan_cache_mode", "auto")]).await;
+        let mut connection = connected.map_err(|mut error| {
+            // PgBouncer's answer to all that it cannot do, a session's settings among it.
+            if !self.bounced && said(&error, "08P01") {
+                error.message += "; through PgBouncer, open with `pgbouncer(true)`";
+            }
+            error
+        })?;
         schema.check_server(&mut connection).await?;
         if self.migrates {
             schema.migrate(&mut connection).await?;

@@ -50,7 +50,13 @@ pub(super) async fn edit(edit: Edit, target: &Target, out: Out) -> Result<(), Pr
     let why = prompt::why(reason, "is it edited")?;
     let view = target.edit(id, payload, &why).await?;
     out.answer(&view, |_| match view.redacted.as_slice() {
-        [] => format!("letter {id} is edited; `idem dlq redrive {id}` runs it as it stands now"),
+        [] if target.runs() => {
+            format!("letter {id} is edited; `idem dlq redrive {id}` runs it as it stands now")
+        }
+        [] => format!(
+            "letter {id} is edited; a redrive on its service (`--url`) runs it as it stands now. Here it re-arms the key, \
+             and the next call brings its own content"
+        ),
         missing => format!(
             "letter {id} is edited; {} is not stored: `idem dlq redrive {id} --payload FILE` on its service runs it with that \
              filled in",

@@ -234,9 +234,9 @@ fn schema(health: &Health, name: &str, checkup: &mut Checkup) -> bool {
             format!(
                 "the role `{}` lacks {}",
                 health.role,
-                health.lacks.join(", ")
+                health.lacks.join("; ")
             ),
-            "grant it, or ask as the role that services use",
+            "grant it (idem-postgres's README has the statements), or ask as the role that services use",
         );
     } else if *found == 0 {
         checkup.wrong(

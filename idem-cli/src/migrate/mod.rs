@@ -247,7 +247,7 @@ fn page(report: &Report, out: Out) -> String {
     } else {
         writeln!(
             text,
-            "`{to}` has all of it, and `{from}` is as it was: start the services on the database, and none on the folder"
+            "`{from}` is copied to `{to}`, and is as it was: start the services on the database, and none on the folder"
         )
     };
     text

@@ -35,7 +35,7 @@ async fn what_the_editor_leaves_is_the_payload() {
     let said =
         edit(&at, &id, "stat -c %a \"$1\" > \"$TMPDIR/mode\"; grep -q 600 \"$TMPDIR/mode\" && sed -i 's/12/2/' \"$1\"")
             .await;
-    assert!(said.well().out.contains("is edited"));
+    assert!(said.well().out.contains("the next call brings its own"));
     assert_eq!(
         at.json(&["dlq", "show", &id]).await["letter"]["payload"]["order"]["qty"],
         2

@@ -118,7 +118,7 @@ pub(crate) async fn finds_missing_tables_and_privileges(_: Arc<Server>) -> anyho
         .execute(&mut admin)
         .await?;
     let checkup = doctor(&At::Database(database.url_of(&role)), 1).await;
-    let lacks = "INSERT on idem.record";
+    let lacks = "INSERT, UPDATE, DELETE on idem.record";
     assert!(kinds(&checkup).contains(&"missing_grants"), "{checkup:#}");
     assert!(
         checkup["findings"].to_string().contains(lacks),

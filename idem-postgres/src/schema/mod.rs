@@ -3,7 +3,7 @@
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row, SqlSafeStr, SqlStr};
 
-use crate::error::{of_connecting, of_statement};
+use crate::error::{of_connecting, of_statement, said};
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 
 /// The versions in order. One that was released never changes.
@@ -11,6 +11,9 @@ const VERSIONS: [&str; 1] = [include_str!("1.sql")];
 
 /// The oldest version of PostgreSQL that idem is for.
 const OLDEST: i32 = 130_000;
+
+const NO_PRIVILEGE: &str = "42501";
+const THERE_ALREADY: &str = "42P07";
 
 /// The name of the schema that all of idem's tables are in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,9 +130,13 @@ impl Schema {
         }
         let version = self.sql("SELECT max(version) FROM idem.schema_version");
         let version = sqlx::raw_sql(version).fetch_one(connection).await;
-        let version: Option<i32> = version
-            .and_then(|row| row.try_get(0))
-            .map_err(of_statement)?;
+        let version: Option<i32> = version.and_then(|row| row.try_get(0)).map_err(|error| {
+            let error = of_statement(error);
+            if said(&error, NO_PRIVILEGE) {
+                return self.so(error, "grant the role what idem-postgres's README has");
+            }
+            error
+        })?;
         Ok(usize::try_from(version.unwrap_or(0)).unwrap_or(0))
     }
 
@@ -164,7 +171,7 @@ impl Schema {
             // What could not be committed is rolled back with the connection at the latest.
             let _ = run(connection, "ROLLBACK".to_owned()).await;
         }
-        migrated?;
+        migrated.map_err(|error| self.not_made(error))?;
         if self.is_current(connection).await? {
             return Ok(());
         }
@@ -187,6 +194,27 @@ impl Schema {
             )));
         }
         Ok(version == VERSIONS.len())
+    }
+
+    /// Says what to do where the server refused to make the tables.
+    fn not_made(&self, error: StoreError) -> StoreError {
+        if said(&error, NO_PRIVILEGE) {
+            self.so(
+                error,
+                "open it once as a role with CREATE on the database, or run the statements of \
+                 `idem_postgres::schema_sql` as one; then grant what idem-postgres's README has",
+            )
+        } else if said(&error, THERE_ALREADY) {
+            self.so(error, "choose another name with `schema(…)`")
+        } else {
+            error
+        }
+    }
+
+    /// Says where an error happened, and what to do.
+    fn so(&self, mut error: StoreError, then: &str) -> StoreError {
+        error.message = format!("the schema `{}`: {}: {then}", self.name(), error.message);
+        error
     }
 
     pub(crate) fn refused(&self, why: &str) -> StoreError {

@@ -11,10 +11,17 @@ use crate::shop::{Shop, process_with};
 use crate::test;
 
 pub(crate) fn all() -> Vec<Trial> {
-    vec![test(
-        "bounced::a_pooler_and_a_server_that_are_killed",
-        killed,
-    )]
+    vec![
+        test("bounced::a_pooler_that_is_not_named_is_an_error", unnamed),
+        test("bounced::a_pooler_and_a_server_that_are_killed", killed),
+    ]
+}
+
+async fn unnamed(server: Arc<Server>) -> anyhow::Result<()> {
+    let bouncer = Server::bouncer(server.address(), 8).await?;
+    let refused = Postgres::new(bouncer.address()).store().await.unwrap_err();
+    anyhow::ensure!(refused.message.contains("pgbouncer(true)"), "{refused}");
+    Ok(())
 }
 
 async fn killed(server: Arc<Server>) -> anyhow::Result<()> {

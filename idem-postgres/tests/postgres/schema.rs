@@ -79,6 +79,54 @@ fn a_name_that_would_have_to_be_quoted_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_table_of_another_program_is_left_alone() {
+    let database = Database::empty().await.unwrap();
+    let mut connection = database.connect().await.unwrap();
+    let theirs = "CREATE SCHEMA idem; CREATE TABLE idem.record (song text)";
+    sqlx::raw_sql(theirs)
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let refused = database.store().await.unwrap_err();
+    assert_eq!(refused.kind, StoreErrorKind::Refused);
+    assert!(refused.message.contains("choose another name"), "{refused}");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'idem'";
+    let tables: i64 = sqlx::query_scalar(tables)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[tokio::test]
+async fn a_role_without_rights_is_told_which_it_needs() {
+    let database = Database::empty().await.unwrap();
+    let mut admin = database.connect().await.unwrap();
+    let role = format!("stranger_{:08x}", fastrand::u32(..));
+    let made = format!("CREATE ROLE {role} LOGIN");
+    sqlx::raw_sql(AssertSqlSafe(made))
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    let refused = async || {
+        let opened = Postgres::new(&database.url_of(&role)).store().await;
+        let refused = opened.unwrap_err();
+        assert_eq!(refused.kind, StoreErrorKind::Refused);
+        refused.message
+    };
+    let to_make = refused().await;
+    assert!(to_make.contains("schema_sql"), "{to_make}");
+    database.store().await.unwrap();
+    let to_use = refused().await;
+    assert!(to_use.contains("grant the role"), "{to_use}");
+    let dropped = format!("DROP ROLE {role}");
+    sqlx::raw_sql(AssertSqlSafe(dropped))
+        .execute(&mut admin)
+        .await
+        .unwrap();
+}
+
 /// The grants are those that the guide gives.
 #[tokio::test]
 async fn a_service_needs_no_more_than_its_grants_and_a_viewer_may_only_look() {

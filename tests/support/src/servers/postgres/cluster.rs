@@ -130,7 +130,6 @@ pool_mode = transaction
 max_client_conn = 1000
 default_pool_size = {connections}
 server_login_retry = 0.1
-ignore_startup_parameters = extra_float_digits
 listen_port = 0
 "
     )

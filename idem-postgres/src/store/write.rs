@@ -189,8 +189,7 @@ impl<'q> Rows<'q> {
     }
 
     fn give<C: Call<'q>>(self, call: C) -> C {
-        call
-            .column(self.ids)
+        call.column(self.ids)
             .column(self.expected)
             .column(self.versions)
             .column(self.live)
@@ -271,8 +270,7 @@ impl<'q> Beside<'q> {
             .column(self.closed_why)
             .column(self.payloads)
             .column(self.letters);
-        call
-            .column(self.notes.versions)
+        call.column(self.notes.versions)
             .column(self.notes.keys)
             .column(self.notes.values)
             .column(self.notes.numbered)

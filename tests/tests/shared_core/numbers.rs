@@ -91,8 +91,8 @@ async fn an_old_number_claims_nothing_while_another_step_has_a_new_one() {
     tokio::task::yield_now().await;
     passed(LATEST / 2 + Duration::from_secs(1)).await;
     let mark = server.store.reserve(1).await.unwrap();
-    let mut transaction = ledger.begin().await.unwrap();
-    let reply = transaction.apply(&id("held"), complete(held.token)).await;
+    let transaction = ledger.begin().await.unwrap();
+    let reply = transaction.finish(&id("held"), complete(held.token)).await;
     assert_eq!(reply.unwrap(), Reply::Recorded);
     match server.until(claim).await.unwrap() {
         Ok(Reply::Run(grant)) => assert!(grant.token > mark, "{grant:?} after {mark}"),

@@ -25,11 +25,10 @@ async fn rows_and_record_are_committed_together() {
     let server = Server::start();
     let member = server.member("P");
     let grant = member.start("A", 1).await;
-    let mut transaction = begun(&member, "row").await;
-    let reply = transaction.apply(&id("A"), complete(grant.token)).await;
-    assert_eq!(reply.unwrap(), Reply::Recorded);
+    let transaction = begun(&member, "row").await;
     assert!(!is_done(&member, "A").await && server.store.row("row").is_none());
-    transaction.commit().await.unwrap();
+    let reply = transaction.finish(&id("A"), complete(grant.token)).await;
+    assert_eq!(reply.unwrap(), Reply::Recorded);
     assert!(is_done(&member, "A").await && server.store.row("row").is_some());
     let replay = member.step("A", member.claim(2)).await;
     assert!(matches!(replay, Reply::Replay(_)), "{replay:?}");
@@ -46,11 +45,10 @@ async fn a_commit_says_what_is_known() {
         let server = Server::start();
         let member = server.member("P");
         let grant = member.start("A", 1).await;
-        let mut transaction = begun(&member, "row").await;
-        let reply = transaction.apply(&id("A"), complete(grant.token)).await;
-        assert_eq!(reply.unwrap(), Reply::Recorded);
+        let transaction = begun(&member, "row").await;
         member.network.next(StoreCall::Commit, fault);
-        let error = server.until(transaction.commit()).await.unwrap_err();
+        let finished = transaction.finish(&id("A"), complete(grant.token));
+        let error = server.until(finished).await.unwrap_err();
         let is_known = matches!(error, CommitError::NotCommitted(_));
         assert_eq!(is_known, fault == StoreFault::Away, "{fault:?}: {error}");
         assert_eq!(is_done(&member, "A").await, takes_place, "{fault:?}");
@@ -66,17 +64,12 @@ async fn a_claim_that_passed_on_is_not_committed() {
     let server = Server::start();
     let (member, other) = (server.member("P"), server.member("Q"));
     let grant = member.start("A", 1).await;
-    let mut transaction = begun(&member, "row").await;
-    let reply = transaction.apply(&id("A"), complete(grant.token)).await;
-    assert_eq!(reply.unwrap(), Reply::Recorded);
+    let transaction = begun(&member, "row").await;
     server.clock.advance(LEASE);
     assert_eq!(other.start("A", 1).await.number, 2);
-    let error = transaction.commit().await.unwrap_err();
-    assert!(matches!(error, CommitError::NotCommitted(_)), "{error}");
-    assert!(server.store.row("row").is_none());
-    let mut late = begun(&member, "row").await;
-    let reply = late.apply(&id("A"), complete(grant.token)).await.unwrap();
-    assert_eq!(reply, Reply::LeaseLost);
-    drop(late);
+    for transaction in [transaction, begun(&member, "row").await] {
+        let reply = transaction.finish(&id("A"), complete(grant.token)).await;
+        assert_eq!(reply.unwrap(), Reply::LeaseLost);
+    }
     assert!(server.store.row("row").is_none());
 }

@@ -35,13 +35,12 @@ async fn runs(on: &Subject) -> bool {
 /// A result that is recorded in a transaction counts once that is committed, with its notes.
 pub async fn a_committed_transaction_recorded_its_result(on: Arc<Subject>) {
     let Grant { token, .. } = on.start("A").await;
-    let Some(mut transaction) = begin(&on).await else {
+    let Some(transaction) = begin(&on).await else {
         return;
     };
-    let reply = transaction.apply(&id("A"), with_note(token)).await.unwrap();
-    assert_eq!(reply, Reply::Recorded);
     assert!(runs(&on).await, "it is not committed");
-    transaction.commit().await.unwrap();
+    let reply = transaction.finish(&id("A"), with_note(token)).await;
+    assert_eq!(reply.unwrap(), Reply::Recorded);
     let reply = on.step("A", Step::Claim(of_another())).await;
     assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
     assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
@@ -52,10 +51,9 @@ pub async fn a_committed_transaction_recorded_its_result(on: Arc<Subject>) {
 /// Nothing of a transaction that is dropped happens, and the claim goes on.
 pub async fn a_dropped_transaction_does_nothing(on: Arc<Subject>) {
     let Grant { token, .. } = on.start("A").await;
-    let Some(mut transaction) = begin(&on).await else {
+    let Some(transaction) = begin(&on).await else {
         return;
     };
-    transaction.apply(&id("A"), with_note(token)).await.unwrap();
     drop(transaction);
     assert!(runs(&on).await);
     let renewed = on
@@ -74,7 +72,7 @@ pub async fn a_dropped_transaction_does_nothing(on: Arc<Subject>) {
 /// A note whose key is too long is refused in a transaction too.
 pub async fn a_transaction_refuses_a_note_whose_key_is_too_long(on: Arc<Subject>) {
     let Grant { token, .. } = on.start("A").await;
-    let Some(mut transaction) = begin(&on).await else {
+    let Some(transaction) = begin(&on).await else {
         return;
     };
     let report = Step::Complete {
@@ -82,27 +80,28 @@ pub async fn a_transaction_refuses_a_note_whose_key_is_too_long(on: Arc<Subject>
         result: StoredResult::Json(b"7".as_slice().into()),
         notes: vec![NoteChange::put("x".repeat(300), *b"1")],
     };
-    let refused = transaction.apply(&id("A"), report).await;
-    assert!(
-        matches!(refused, Err(LedgerError::KeyTooLong { .. })),
-        "{refused:?}"
-    );
-    drop(transaction);
+    let refused = transaction.finish(&id("A"), report).await;
+    let too_long = |refused: &_| {
+        matches!(
+            refused,
+            Err(CommitError::NotCommitted(LedgerError::KeyTooLong { .. }))
+        )
+    };
+    assert!(too_long(&refused), "{refused:?}");
     assert!(runs(&on).await);
 }
 
 /// A transaction whose claim has passed on records nothing.
 pub async fn a_transaction_of_a_lost_claim_records_nothing(on: Arc<Subject>) {
     let first = on.start("A").await;
-    let Some(mut transaction) = begin(&on).await else {
+    let Some(transaction) = begin(&on).await else {
         return;
     };
     on.clock.advance(LEASE);
     let second = on.start_as("A", of_another()).await;
     assert_eq!(second.number, 2);
-    let reply = transaction.apply(&id("A"), with_note(first.token)).await;
+    let reply = transaction.finish(&id("A"), with_note(first.token)).await;
     assert_eq!(reply.unwrap(), Reply::LeaseLost);
-    drop(transaction);
     assert!(runs(&on).await);
     let recorded = on.step("A", complete(second.token, "2")).await;
     assert_eq!(recorded, Reply::Recorded);
@@ -112,16 +111,14 @@ pub async fn a_transaction_of_a_lost_claim_records_nothing(on: Arc<Subject>) {
 /// sees it, or waits for it.
 pub async fn a_commit_and_another_claim_exclude_each_other(on: Arc<Subject>) {
     let first = on.start("A").await;
-    let Some(mut transaction) = begin(&on).await else {
+    let Some(transaction) = begin(&on).await else {
         return;
     };
-    let reply = transaction.apply(&id("A"), with_note(first.token)).await;
-    assert_eq!(reply.unwrap(), Reply::Recorded);
     on.clock.advance(LEASE);
     let claim = on.step("A", Step::Claim(of_another()));
-    match join(claim, transaction.commit()).await {
-        (Reply::Replay(_), Ok(())) => {}
-        (Reply::Run(second), Err(CommitError::NotCommitted(_))) => {
+    match join(claim, transaction.finish(&id("A"), with_note(first.token))).await {
+        (Reply::Replay(_), Ok(Reply::Recorded)) => {}
+        (Reply::Run(second), Ok(Reply::LeaseLost) | Err(CommitError::NotCommitted(_))) => {
             assert_eq!(second.number, 2);
             assert!(runs(&on).await);
         }
@@ -157,15 +154,14 @@ impl Unclaimed {
 
 /// An attempt whose claim is foreseen leaves nothing until its transaction is committed.
 pub async fn an_attempt_without_a_claim_is_recorded_as_a_whole(on: Arc<Subject>) {
-    let Some(mut transaction) = begin(&on).await else {
+    let Some(transaction) = begin(&on).await else {
         return;
     };
     let attempt = Unclaimed::foreseen(&on, claim()).await;
     assert_eq!(attempt.1.number, 1);
-    let recorded = transaction.apply(&id("A"), attempt.done()).await.unwrap();
-    assert_eq!(recorded, Reply::Recorded);
     assert_eq!(on.ledger.record(&id("A")).await.unwrap(), None);
-    transaction.commit().await.unwrap();
+    let recorded = transaction.finish(&id("A"), attempt.done()).await;
+    assert_eq!(recorded.unwrap(), Reply::Recorded);
     let reply = on.step("A", Step::Claim(of_another())).await;
     assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
     assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
@@ -181,17 +177,15 @@ pub async fn an_attempt_without_a_claim_is_recorded_as_a_whole(on: Arc<Subject>)
 
 /// Of two attempts that ran at once without a claim, the first commit counts.
 pub async fn of_two_attempts_without_a_claim_one_is_recorded(on: Arc<Subject>) {
-    let (Some(mut one), Some(mut two)) = (begin(&on).await, begin(&on).await) else {
+    let (Some(one), Some(two)) = (begin(&on).await, begin(&on).await) else {
         return;
     };
     let first = Unclaimed::foreseen(&on, claim()).await;
     let second = Unclaimed::foreseen(&on, of_another()).await;
-    let recorded = one.apply(&id("A"), first.done()).await.unwrap();
-    assert_eq!(recorded, Reply::Recorded);
-    one.commit().await.unwrap();
-    let reply = two.apply(&id("A"), second.done()).await.unwrap();
+    let recorded = one.finish(&id("A"), first.done()).await;
+    assert_eq!(recorded.unwrap(), Reply::Recorded);
+    let reply = two.finish(&id("A"), second.done()).await.unwrap();
     assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
-    drop(two);
     let reply = on.step("A", second.failed()).await;
     assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
     assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
@@ -219,7 +213,7 @@ pub async fn a_failed_attempt_without_a_claim_counts(on: Arc<Subject>) {
 
 /// A result of an attempt without a claim does not count once another attempt has failed.
 pub async fn an_attempt_is_not_recorded_after_another_one_failed(on: Arc<Subject>) {
-    let Some(mut transaction) = begin(&on).await else {
+    let Some(transaction) = begin(&on).await else {
         return;
     };
     let slow = Unclaimed::foreseen(&on, claim()).await;
@@ -227,14 +221,14 @@ pub async fn an_attempt_is_not_recorded_after_another_one_failed(on: Arc<Subject
     let Reply::Waiting { at } = on.step("A", quick.failed()).await else {
         panic!("it waits");
     };
-    let reply = transaction.apply(&id("A"), slow.done()).await.unwrap();
+    let reply = transaction.finish(&id("A"), slow.done()).await.unwrap();
     assert_eq!(reply, Reply::NotYet { at });
     let foreseen = on.ledger.foresee(&id("A"), claim()).await.unwrap();
     assert_eq!(foreseen, Foreseen::Answer(Reply::NotYet { at }));
     on.clock.set(at);
-    let reply = transaction.apply(&id("A"), slow.done()).await.unwrap();
+    let transaction = on.ledger.begin().await.unwrap();
+    let reply = transaction.finish(&id("A"), slow.done()).await.unwrap();
     assert_eq!(reply, Reply::LeaseLost, "it would be the second attempt");
-    drop(transaction);
     assert_eq!(Unclaimed::foreseen(&on, claim()).await.1.number, 2);
     assert!(runs(&on).await, "it is live, and nothing was sent");
 }

@@ -287,6 +287,23 @@ pub struct Write {
     pub notes: Vec<NoteChange>,
 }
 
+impl Write {
+    /// Returns the write of a row without a record, with nothing beside it.
+    pub fn new(id: RecordId, expected: Option<u64>, version: u64) -> Self {
+        Self {
+            id,
+            expected,
+            version,
+            record: None,
+            live: false,
+            due: None,
+            owner: None,
+            letter: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// A letter that is written with a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LetterWrite {

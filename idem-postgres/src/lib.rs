@@ -10,8 +10,10 @@ mod schema;
 mod store;
 mod time;
 mod transaction;
+mod viewer;
 
 pub use postgres::{OpeningLedger, Postgres};
 pub use schema::schema_sql;
 pub use store::PostgresStore;
 pub use transaction::{PostgresTransaction, Transaction, transaction};
+pub use viewer::Viewer;

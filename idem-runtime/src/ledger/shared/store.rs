@@ -189,6 +189,15 @@ pub trait Store: Send + Sync + 'static {
         std::future::ready(Err(unsupported))
     }
 
+    /// Returns how many bytes the ledger takes on the server's disk, or `None` if it is not known (the
+    /// default).
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    fn size(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Releases the connections.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }

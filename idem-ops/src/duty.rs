@@ -41,7 +41,10 @@ impl Duty {
             loop {
                 self.clock.sleep(TTL / 3).await;
                 if let Err(error) = self.hold().await {
-                    tracing::debug!(%error, "a lease in the notes could not be renewed");
+                    tracing::debug!(
+                        error = format_args!("{error:#}"),
+                        "a lease in the notes could not be renewed"
+                    );
                 }
             }
         };
@@ -54,7 +57,10 @@ impl Duty {
     /// Gives the duty up, so that another replica takes over at once.
     pub(crate) async fn release(&self) {
         if let Err(error) = self.lease.lock().await.release().await {
-            tracing::debug!(%error, "a lease in the notes could not be released; it lapses");
+            tracing::debug!(
+                error = format_args!("{error:#}"),
+                "a lease in the notes could not be released; it lapses"
+            );
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What an error of the database says about a request, by its code and never by its words.
 
+use std::error::Error;
+
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
@@ -25,11 +27,6 @@ pub(crate) fn of_connecting(error: sqlx::Error) -> StoreError {
 pub(crate) fn leaves_connection(error: &sqlx::Error) -> bool {
     // A primary that was demoted answers, but takes no write any more.
     database(error).is_some_and(|error| is_error(error) && error.code() != READ_ONLY)
-}
-
-/// Returns the code of an error of the database.
-pub(crate) fn code(error: &sqlx::Error) -> Option<&str> {
-    database(error).map(PgDatabaseError::code)
 }
 
 pub(crate) const READ_ONLY: &str = "25006";
@@ -63,20 +60,24 @@ fn of_code(error: Option<&PgDatabaseError>) -> StoreErrorKind {
     }
 }
 
+/// sqlx's own texts hold their causes, so the causes are taken out of its errors.
 fn told(kind: StoreErrorKind, error: sqlx::Error) -> StoreError {
-    let message = match database(&error) {
-        Some(error) => in_words(error),
-        None => match &error {
-            sqlx::Error::PoolTimedOut => "all connections are in use".to_owned(),
-            error => error.to_string(),
-        },
-    };
-    let state = code(&error).map(|code| SqlState(code.to_owned()));
-    let told = StoreError::new(kind, message);
-    match state {
+    if let Some(error) = database(&error) {
         // The error itself may name values in its detail, so its code alone is the source.
-        Some(state) => told.source(state),
-        None => told.source(error),
+        return StoreError::new(kind, in_words(error)).source(SqlState(error.code().to_owned()));
+    }
+    let caused = |message, source: Box<dyn Error + Send + Sync>| StoreError {
+        source: Some(source.into()),
+        ..StoreError::new(kind, message)
+    };
+    match error {
+        sqlx::Error::Io(source) if kind == StoreErrorKind::Away => {
+            caused("no connection was made", source.into())
+        }
+        sqlx::Error::Io(source) => caused("the connection broke", source.into()),
+        sqlx::Error::Tls(source) => caused("TLS cannot be used", source),
+        sqlx::Error::PoolTimedOut => StoreError::new(kind, "all connections are in use"),
+        error => StoreError::new(kind, error.to_string()),
     }
 }
 
@@ -100,11 +101,11 @@ fn in_words(error: &PgDatabaseError) -> String {
     let code = error.code();
     match code.get(..2) {
         // Their words quote values.
-        Some("22" | "23" | "P0") | None => format!("PostgreSQL refused a value (SQLSTATE {code})"),
+        Some("22" | "23" | "P0") | None => "PostgreSQL refused a value".to_owned(),
         Some("25") if code == ABORTED => "a statement of the body failed, and PostgreSQL takes no \
             more in this transaction: return its error from the body, or run what may fail in a \
             savepoint"
             .to_owned(),
-        _ => format!("{} (SQLSTATE {code})", error.message()),
+        _ => error.message().to_owned(),
     }
 }

@@ -117,6 +117,7 @@ impl Feed {
             match heard {
                 Ok(changed) if changed.is_empty() => {}
                 Ok(changed) => return changed,
+                Err(_) if pool.is_closed() => return std::future::pending().await,
                 Err(error) => {
                     tracing::debug!("no hints between processes for a while: {error}");
                     *listener = None;

@@ -11,8 +11,10 @@ mod sessions;
 mod store;
 mod time;
 mod transaction;
+mod viewer;
 
 pub use postgres::{OpeningLedger, Postgres};
 pub use schema::schema_sql;
 pub use store::PostgresStore;
 pub use transaction::{PostgresTransaction, Transaction, transaction};
+pub use viewer::Viewer;

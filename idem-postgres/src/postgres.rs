@@ -15,6 +15,7 @@ use crate::link::Link;
 use crate::schema::Schema;
 use crate::sessions::Sessions;
 use crate::store::PostgresStore;
+use crate::viewer::Viewer;
 
 /// How many reads may be under way beside each other.
 const READS: u32 = 4;
@@ -146,6 +147,17 @@ impl Postgres {
         }
     }
 
+    /// Returns what opens the ledger for a role that may only read. This process is then no runner: it
+    /// sweeps nothing, makes no tables, and every change is refused for the reason `why`.
+    pub fn viewer(self, why: String) -> impl FnOnce(Context) -> OpeningLedger<Viewer> + use<> {
+        |context| {
+            Box::pin(async move {
+                let (lease, store) = (self.lease, self.migrate(false).store().await?);
+                SharedLedger::open(Viewer { store, why }, context, lease).await
+            })
+        }
+    }
+
     /// Asks the server for what the ledger's promises rest on. It makes no tables, and a standby
     /// answers too.
     ///
@@ -201,9 +213,8 @@ impl Postgres {
 }
 
 /// A ledger that is being opened.
-pub type OpeningLedger = std::pin::Pin<
-    Box<dyn Future<Output = Result<SharedLedger<PostgresStore>, LedgerError>> + Send>,
->;
+pub type OpeningLedger<S = PostgresStore> =
+    std::pin::Pin<Box<dyn Future<Output = Result<SharedLedger<S>, LedgerError>> + Send>>;
 
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,15 +35,8 @@ fn write(key: &str, expected: Option<u64>, version: u64) -> Write {
     let end = Settlement::Dead(DeadLetterId::from_bytes([1; 16]));
     let record = Settled::new(1, Timestamp::UNIX_EPOCH, LEASE, 1, end);
     Write {
-        id: id(key),
-        expected,
-        version,
         record: Some(Record::Settled(record).encode().unwrap()),
-        live: false,
-        due: None,
-        owner: None,
-        letter: None,
-        notes: Vec::new(),
+        ..Write::new(id(key), expected, version)
     }
 }
 

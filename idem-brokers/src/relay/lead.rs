@@ -92,7 +92,10 @@ impl Lead {
             let due = |lead: &Self| done.run_until_cancelled(sleep_until(lead.look_at));
             while due(self).await.is_some() {
                 if let Err(error) = self.hold().await {
-                    tracing::warn!(%error, "the lead of the relays cannot be renewed; trying again");
+                    tracing::warn!(
+                        error = format_args!("{error:#}"),
+                        "the lead of the relays cannot be renewed; trying again"
+                    );
                 }
             }
         };
@@ -104,7 +107,10 @@ impl Lead {
         self.term.end_at(Instant::now());
         self.leads = false;
         if let Err(error) = self.lease.release().await {
-            tracing::warn!(%error, "the lead of the relays was not released; it lapses");
+            tracing::warn!(
+                error = format_args!("{error:#}"),
+                "the lead of the relays was not released; it lapses"
+            );
         }
     }
 

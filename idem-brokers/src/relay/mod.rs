@@ -160,7 +160,10 @@ impl<P: Publisher> Worker<P> {
                 Ok(next) => next,
                 Err(LedgerError::Closed) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "the outbox cannot be read or written; trying again");
+                    tracing::warn!(
+                        error = format_args!("{error:#}"),
+                        "the outbox cannot be read or written; trying again"
+                    );
                     self.look_at(RETRY)
                 }
             };

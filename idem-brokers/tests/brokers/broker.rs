@@ -25,6 +25,8 @@ pub(crate) trait Broker: Send + Sync + 'static {
     const OUTLIVES: bool = true;
     /// Whether a client keeps its own position, and asks the broker only when it starts.
     const CLIENT_KNOWS: bool = false;
+    /// Whether it knows of deliveries to consumers that left.
+    const REMEMBERS: bool = true;
     type Source: Source;
     type Publisher: Publisher;
 

@@ -173,16 +173,10 @@ impl<'a, S: Store> Copier<'a, S> {
                     let id = RecordId::new("idem/migration", letter.id.to_string());
                     let bytes = letter.payload.as_str().len();
                     let write = Write {
-                        id,
-                        expected: None,
-                        version: self.take_number(),
-                        record: None,
-                        live: false,
                         // The first sweep of a service removes it.
                         due: Some(self.source.since),
-                        owner: None,
                         letter: Some(new(letter)),
-                        notes: Vec::new(),
+                        ..Write::new(id, None, self.take_number())
                     };
                     let kinds = vec![kind];
                     self.push(Pending { write, kinds }, bytes).await?;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use idem_postgres::Postgres;
+use idem_postgres::health::Health;
 use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use idem_runtime::{Error, Idem};
@@ -62,31 +63,50 @@ impl LedgerUrl {
     }
 
     /// Opens its ledger, which is not made where there is none: a mistyped name would look like an
-    /// empty one.
+    /// empty one. A role that may only read gets one that refuses every change.
     ///
     /// # Errors
     /// Exit code 3 when it cannot be reached, and 1 when it cannot be used.
     pub(crate) async fn open(&self, schema: &str) -> Result<Idem, Problem> {
+        let postgres = self.postgres(schema)?;
+        let health = postgres.clone().health().await;
+        let Health { role, lacks, .. } = health.map_err(|error| self.problem(&error))?;
         let builder = Idem::builder().letter_retention(LETTERS_STAY);
-        let opened = builder.open_with(self.postgres(schema)?.ledger()).await;
-        opened.map_err(|error| match error {
-            Error::Ledger {
-                source: LedgerError::Unavailable { message, .. },
-                ..
-            } => self.away(&message),
-            Error::Ledger {
-                source: LedgerError::Refused { message, .. },
-                ..
-            } => self.refused(&message),
-            error => self.refused(&format!("{error:#}")),
+        let opened = if lacks.is_empty() {
+            builder.open_with(postgres.ledger()).await
+        } else {
+            let lacks = lacks.join(", ");
+            let why = format!(
+                "the role `{role}` lacks {lacks}: grant it, or come as the role that services use"
+            );
+            builder.open_with(postgres.viewer(why)).await
+        };
+        opened.map_err(|error| {
+            let Error::Ledger { source: cause, .. } = error else {
+                return self.refused(&format!("{error:#}"));
+            };
+            let (kind, message, source) = match cause {
+                LedgerError::Unavailable {
+                    message, source, ..
+                } => (StoreErrorKind::Away, message, source),
+                LedgerError::Refused { message, source } => {
+                    (StoreErrorKind::Refused, message, source)
+                }
+                cause => return self.refused(&format!("{cause:#}")),
+            };
+            self.problem(&StoreError {
+                kind,
+                message,
+                source,
+            })
         })
     }
 
     /// Says why its store cannot be used.
     pub(crate) fn problem(&self, error: &StoreError) -> Problem {
         match error.kind {
-            StoreErrorKind::Away | StoreErrorKind::Lost => self.away(&error.message),
-            _ => self.refused(&error.message),
+            StoreErrorKind::Away | StoreErrorKind::Lost => self.away(&format!("{error:#}")),
+            _ => self.refused(&format!("{error:#}")),
         }
     }
 

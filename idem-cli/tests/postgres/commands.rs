@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use idem_runtime::{Filter, LetterState};
 use idem_test_support::servers::{Database, Server};
+use sqlx::AssertSqlSafe;
 
 use crate::served::Served;
 use crate::support::{At, bury, command, ended, folder, idem, order};
@@ -109,5 +110,60 @@ pub(crate) async fn what_does_not_fit_a_database_says_so(_: Arc<Server>) -> anyh
         .await
         .ended(2);
     assert!(said.err.contains("give one of them"), "{said:?}");
+    Ok(())
+}
+
+/// The grants are those that the guide gives somebody who looks.
+pub(crate) async fn a_viewer_may_look_and_is_told_which_grants_a_change_needs(
+    _: Arc<Server>,
+) -> anyhow::Result<()> {
+    let database = Database::empty().await?;
+    let idem = service(database.url()).await?;
+    let ids = bury(&idem, [order("A-1", "out of stock")]).await;
+    idem.close().await?;
+    let mut admin = database.connect().await?;
+    let runners = "SELECT count(*) FROM idem.runner";
+    let before: i64 = sqlx::query_scalar(runners).fetch_one(&mut admin).await?;
+    let role = format!("viewer_{:016x}", fastrand::u64(..));
+    let guide = include_str!("../../../idem-postgres/README.md");
+    let grants: String = guide
+        .lines()
+        .filter(|line| line.starts_with("GRANT") && line.contains("shop_viewer"))
+        .map(|line| {
+            line.replace("shop_service, ", "")
+                .replace("shop_viewer", &role)
+        })
+        .collect();
+    let make = format!("CREATE ROLE {role} LOGIN; {grants}");
+    sqlx::raw_sql(AssertSqlSafe(make))
+        .execute(&mut admin)
+        .await?;
+
+    let at = At::Database(database.url_of(&role));
+    let id = ids[0].to_string();
+    assert_eq!(at.json(&["dlq", "list"]).await["total"], 1);
+    at.idem(&["dlq", "show", &id]).await.ended(0);
+    at.idem(&["dlq", "list", "--groups"]).await.ended(0);
+    let story = at.json(&["explain", "orders.place", "A-1"]).await;
+    assert_eq!(story["now"]["state"], "dead", "{story:#}");
+    let stats = at.json(&["stats"]).await;
+    assert!(stats["ledger_bytes"].as_u64() > Some(100_000), "{stats:#}");
+    for change in ["discard", "redrive"] {
+        let said = at
+            .idem(&["dlq", change, &id, "--why", "a test", "--yes"])
+            .await
+            .ended(1);
+        assert!(
+            said.err.contains(&role) && said.err.contains("INSERT on idem.record"),
+            "{said:?}"
+        );
+    }
+    let after: i64 = sqlx::query_scalar(runners).fetch_one(&mut admin).await?;
+    assert_eq!(after, before, "it is no runner");
+    assert_eq!(at.json(&["dlq", "list"]).await["total"], 1);
+    let drop = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    sqlx::raw_sql(AssertSqlSafe(drop))
+        .execute(&mut admin)
+        .await?;
     Ok(())
 }

@@ -120,6 +120,7 @@ pub(crate) async fn finds_missing_tables_and_privileges(_: Arc<Server>) -> anyho
     let checkup = doctor(&At::Database(database.url_of(&role)), 1).await;
     let lacks = "INSERT, UPDATE, DELETE on idem.record";
     assert!(kinds(&checkup).contains(&"missing_grants"), "{checkup:#}");
+    assert!(!kinds(&checkup).contains(&"unreadable"), "{checkup:#}");
     assert!(
         checkup["findings"].to_string().contains(lacks),
         "{checkup:#}"

@@ -227,7 +227,10 @@ impl Watching {
             let mut on_duty = None;
             loop {
                 if let Err(error) = self.look(&mut on_duty).await {
-                    tracing::warn!(%error, "dead letters could not be read; the monitor tries again");
+                    tracing::warn!(
+                        error = format_args!("{error:#}"),
+                        "dead letters could not be read; the monitor tries again"
+                    );
                 }
                 tokio::select! {
                     // The sender is never used: an error is the end.

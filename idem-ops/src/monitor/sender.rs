@@ -34,7 +34,11 @@ impl Watching {
                 Ok(Next::Now) => Duration::ZERO,
                 Ok(Next::In(pause)) => pause.min(LOOK),
                 Err(error) => {
-                    tracing::warn!(channel = channel.name(), %error, "the notices cannot be read or written");
+                    tracing::warn!(
+                        channel = channel.name(),
+                        error = format_args!("{error:#}"),
+                        "the notices cannot be read or written"
+                    );
                     PAUSES.0
                 }
             };
@@ -102,7 +106,11 @@ impl Watching {
         let changes = vec![change, put(state::key(channel.name()), &state)?];
         // What was sent is not sent again because its record failed.
         while let Err(error) = notes.write_if(changes.clone(), vec![guard.clone()]).await {
-            tracing::warn!(channel = channel.name(), %error, "the result of a notice cannot be recorded; the monitor tries again");
+            tracing::warn!(
+                channel = channel.name(),
+                error = format_args!("{error:#}"),
+                "the result of a notice cannot be recorded; the monitor tries again"
+            );
             tokio::select! {
                 _ = ended.changed() => return Err(error),
                 () = clock.sleep(PAUSES.0) => {}

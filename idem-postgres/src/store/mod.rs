@@ -118,6 +118,11 @@ const BEHIND: SignedDuration = SignedDuration::from_secs(6);
 /// How much earlier than [`LATEST`] a write has to arrive: a statement may run that long.
 const MARGIN: Duration = Duration::from_secs(10);
 
+/// The bytes of the tables, with their indexes and what is stored out of line.
+const SIZE: &str = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relkind = 'r'";
+
 impl Store for PostgresStore {
     type Transaction = PostgresTransaction;
 
@@ -201,6 +206,12 @@ impl Store for PostgresStore {
         expected: Vec<ExpectedNote>,
     ) -> Result<bool, StoreError> {
         self.change_notes(&changes, &expected).await
+    }
+
+    async fn size(&self) -> Result<Option<u64>, StoreError> {
+        let query = sqlx::query(SIZE).bind(self.schema.name());
+        let rows = self.reads.rows(query).await?;
+        Ok(Some(count(only(&rows)?)))
     }
 
     fn watch(&self, id: &RecordId) {

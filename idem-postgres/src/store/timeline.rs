@@ -43,7 +43,7 @@ impl PostgresStore {
                 );
             }
             // Some managed servers do not tell.
-            Err(error) => tracing::debug!("the server's timeline is not known: {error}"),
+            Err(error) => tracing::debug!("the server's timeline is not known: {error:#}"),
         }
     }
 

@@ -21,6 +21,7 @@ mod secured;
 mod shop;
 mod stalled;
 mod stopped;
+mod told;
 mod unreachable;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         stopped::all(),
         bounced::all(),
         secured::all(),
+        told::all(),
     ];
     let tests = tests.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()

@@ -45,6 +45,28 @@ pub(crate) enum PlaceError {
     Sql(#[from] sqlx::Error),
 }
 
+impl PlaceError {
+    /// Returns whether idem says that the ledger was not there.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        let Self::Idem(error) = self else {
+            return false;
+        };
+        matches!(
+            error,
+            Error::Ledger {
+                source: LedgerError::Unavailable { .. },
+                ..
+            } | Error::NotCommitted { .. }
+                | Error::LeaseLost { .. }
+        )
+    }
+
+    /// Returns whether a fault of the server, the network or the process excuses it.
+    fn may_come(&self) -> bool {
+        matches!(self, Self::Sql(_)) || self.is_unavailable()
+    }
+}
+
 /// What all processes of a test share.
 #[derive(Debug)]
 pub(crate) struct Shop {
@@ -111,7 +133,7 @@ impl Shop {
         };
         match &answer {
             Ok(receipt) => self.answered(receipt),
-            Err(error) if may_come(error) => {}
+            Err(error) if error.may_come() => {}
             Err(error) => self.wrong(format!("an error that no fault excuses: {error:#?}")),
         }
         answer
@@ -319,21 +341,6 @@ pub(crate) async fn process_with(postgres: Postgres) -> Result<Idem, Error> {
         .await
 }
 
-/// Whether a fault of the server, the network or the process excuses an error.
-fn may_come(error: &PlaceError) -> bool {
-    match error {
-        PlaceError::Idem(error) => matches!(
-            error,
-            Error::Ledger {
-                source: LedgerError::Unavailable { .. },
-                ..
-            } | Error::NotCommitted { .. }
-                | Error::LeaseLost { .. }
-        ),
-        PlaceError::Sql(_) => true,
-    }
-}
-
 #[idempotent(
     name = "shop.counted",
     key = "order_no",
@@ -342,8 +349,7 @@ fn may_come(error: &PlaceError) -> bool {
     skip(shop)
 )]
 async fn counted(order_no: String, shop: Arc<Shop>) -> Result<Receipt, PlaceError> {
-    let run = shop.starts(&order_no);
-    booked(order_no, run, &shop).await
+    booked(order_no, &shop).await
 }
 
 #[idempotent(
@@ -355,8 +361,7 @@ async fn counted(order_no: String, shop: Arc<Shop>) -> Result<Receipt, PlaceErro
     skip(shop)
 )]
 async fn single(order_no: String, shop: Arc<Shop>) -> Result<Receipt, PlaceError> {
-    let run = shop.starts(&order_no);
-    booked(order_no, run, &shop).await
+    booked(order_no, &shop).await
 }
 
 #[idempotent(
@@ -373,7 +378,8 @@ async fn outside(order_no: String, shop: Arc<Shop>) -> Result<Receipt, PlaceErro
 }
 
 /// Writes an order's row in the attempt's transaction.
-async fn booked(order_no: String, run: i64, shop: &Shop) -> Result<Receipt, PlaceError> {
+async fn booked(order_no: String, shop: &Shop) -> Result<Receipt, PlaceError> {
+    let run = shop.starts(&order_no);
     let mut tx = idem_postgres::transaction().await?;
     sqlx::query("INSERT INTO orders (order_no, run) VALUES ($1, $2)")
         .bind(&order_no)

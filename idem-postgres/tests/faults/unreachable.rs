@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use idem_runtime::ledger::LedgerError;
 use idem_runtime::{Error, Idem};
 use idem_test_support::servers::{Server, Standby};
 use libtest_mimic::Trial;
@@ -67,7 +66,10 @@ async fn in_the_body(server: Arc<Server>) -> anyhow::Result<()> {
         let (called, worked) = tokio::join!(called, work);
         worked?;
         let called = called.with_context(|| format!("{order_no} does not end"))?;
-        ensure!(is_unavailable(&called), "{called:?}");
+        ensure!(
+            called.as_ref().is_err_and(PlaceError::is_unavailable),
+            "{called:?}"
+        );
         wire.mend()?;
     }
     works_in_each_mode(&shop, &idem).await
@@ -93,7 +95,10 @@ async fn fails_in_each_mode(shop: &Arc<Shop>, idem: &Idem) -> anyhow::Result<()>
         let order_no = format!("{mode:?}-1");
         let called = timeout(DEADLINE, shop.place(idem, mode, &order_no)).await;
         let called = called.with_context(|| format!("{order_no} does not end"))?;
-        ensure!(is_unavailable(&called), "{called:?}");
+        ensure!(
+            called.as_ref().is_err_and(PlaceError::is_unavailable),
+            "{called:?}"
+        );
         ensure!(shop.runs(&order_no) == 0, "{order_no} ran without a claim");
     }
     Ok(())
@@ -106,18 +111,4 @@ async fn works_in_each_mode(shop: &Arc<Shop>, idem: &Idem) -> anyhow::Result<()>
     }
     idem.close().await?;
     shop.judge().await
-}
-
-fn is_unavailable<T>(called: &Result<T, PlaceError>) -> bool {
-    let Err(PlaceError::Idem(error)) = called else {
-        return false;
-    };
-    matches!(
-        error,
-        Error::Ledger {
-            source: LedgerError::Unavailable { .. },
-            ..
-        } | Error::NotCommitted { .. }
-            | Error::LeaseLost { .. }
-    )
 }

@@ -11,20 +11,6 @@ use crate::database::Database;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn write(id: &RecordId, expected: Option<u64>, version: u64) -> Write {
-    Write {
-        id: id.clone(),
-        expected,
-        version,
-        record: None,
-        live: false,
-        due: None,
-        owner: None,
-        letter: None,
-        notes: Vec::new(),
-    }
-}
-
 #[tokio::test]
 async fn a_process_hears_of_a_row_that_it_waits_for_and_of_no_other() {
     let database = Database::empty().await.unwrap();
@@ -47,7 +33,8 @@ async fn a_process_hears_of_a_row_that_it_waits_for_and_of_no_other() {
     timeout(DEADLINE, async {
         while !told.is_finished() {
             let expected = (version > 0).then_some(version);
-            let writes = [&another, &waited_for].map(|id| write(id, expected, version + 1));
+            let writes =
+                [&another, &waited_for].map(|id| Write::new(id.clone(), expected, version + 1));
             // Two rows may have one version here: nothing claims them.
             for write in writes {
                 writing.write(&runner, vec![write]).await.unwrap();

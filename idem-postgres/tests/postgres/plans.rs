@@ -46,15 +46,15 @@ async fn an_empty_table_is_read_by_its_index_and_completions_are_heap_only() {
     const ROWS: u64 = 200;
     let first = store.reserve(2 * ROWS).await.unwrap();
     let write = |key: u64, expected: Option<u64>, version: u64, due: Timestamp| Write {
-        id: RecordId::new("orders.place", format!("A-{key}")),
-        expected,
-        version,
         record: Some(vec![7; if expected.is_some() { 120 } else { 60 }]),
         live: expected.is_none(),
         due: Some(due),
         owner: expected.is_none().then(|| runner.clone()),
-        letter: None,
-        notes: Vec::new(),
+        ..Write::new(
+            RecordId::new("orders.place", format!("A-{key}")),
+            expected,
+            version,
+        )
     };
     // So far away that no sweep moves a row to a later bucket.
     let due = now + Duration::from_secs(3600);

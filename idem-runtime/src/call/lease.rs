@@ -105,7 +105,10 @@ async fn renew_one(shared: &Shared, renewal: Renewal, length: Duration) {
         Ok(Ok(Reply::Recorded)) => shared.claims.renewed(length, place, until),
         Ok(Ok(_)) => shared.claims.refused(length, place),
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the lease could not be renewed and will be tried again");
+            tracing::warn!(
+                error = format_args!("{error:#}"),
+                "the lease could not be renewed and will be tried again"
+            );
         }
         // The other leases are renewed all the same.
         Err(caught) => {

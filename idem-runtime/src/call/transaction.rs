@@ -114,7 +114,7 @@ pub(super) async fn commit(
     tracing::warn!(
         handler = &*id.handler,
         key = &*id.key,
-        %error,
+        error = format_args!("{error:#}"),
         "the attempt's transaction was not committed"
     );
     let token = failed.token;

@@ -132,5 +132,5 @@ pub enum LetterError {
 }
 
 fn ledger_failed(source: &LedgerError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    with_cause(f, "the ledger failed", source)
+    with_cause(f, "the ledger failed", Some(source))
 }

@@ -135,7 +135,7 @@ impl DeadLetters {
         if letter.is_buried() {
             // It is buried again, or runs under a key of its own: no call of this key will follow.
             if let Err(error) = self.shared().apply(&record, self.forgetting(&letter)).await {
-                tracing::warn!(letter = %id, %error, "it is published, and will be a letter again all the same");
+                tracing::warn!(letter = %id, error = format_args!("{error:#}"), "it is published, and will be a letter again all the same");
             }
         }
         Ok(redriven)
@@ -164,7 +164,11 @@ impl Drop for Unpublished<'_> {
 async fn put_back(shared: &Shared, record: &RecordId, restore: Step) {
     match shared.apply(record, restore).await {
         Ok(_) => shared.count_letters().await,
-        Err(error) => tracing::warn!(handler = &*record.handler, key = &*record.key, %error,
-            "the letter could not be opened again, and will be one after its time to live"),
+        Err(error) => tracing::warn!(
+            handler = &*record.handler,
+            key = &*record.key,
+            error = format_args!("{error:#}"),
+            "the letter could not be opened again, and will be one after its time to live"
+        ),
     }
 }

@@ -44,7 +44,7 @@ pub enum CloseError {
 }
 
 fn not_closed(source: &LedgerError, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-    with_cause(f, "the ledger could not be closed", source)
+    with_cause(f, "the ledger could not be closed", Some(source))
 }
 
 /// How many messages an error's text names.

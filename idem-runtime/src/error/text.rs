@@ -1,21 +1,24 @@
 //! Texts of errors that a format string does not hold.
 
+use std::error::Error as StdError;
 use std::fmt::{self, Display, Formatter};
 
 use crate::ledger::LedgerError;
 use crate::protocol::DeadLetterId;
 
-/// Writes what happened, and in the alternate form the cause, which is the error's source.
+/// Writes what happened, and in the alternate form its causes: the source, the source's source, ….
 pub(crate) fn with_cause(
     f: &mut Formatter<'_>,
     what: impl Display,
-    source: &LedgerError,
+    source: Option<&(dyn StdError + 'static)>,
 ) -> fmt::Result {
-    if f.alternate() {
-        write!(f, "{what}: {source:#}")
-    } else {
-        write!(f, "{what}")
+    write!(f, "{what}")?;
+    let mut cause = source.filter(|_| f.alternate());
+    while let Some(error) = cause {
+        write!(f, ": {error}")?;
+        cause = error.source();
     }
+    Ok(())
 }
 
 pub(super) fn ledger_failed(
@@ -25,7 +28,7 @@ pub(super) fn ledger_failed(
     f: &mut Formatter<'_>,
 ) -> fmt::Result {
     let site = site(handler.as_deref(), key.as_deref());
-    with_cause(f, format_args!("{site}the ledger failed"), source)
+    with_cause(f, format_args!("{site}the ledger failed"), Some(source))
 }
 
 pub(super) fn dead_lettered(

@@ -24,7 +24,10 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
             // More records have expired than one sweep visits.
             Ok(swept) if swept.removed > 0 && !swept.finished => period.reset_immediately(),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the sweep will be tried again"),
+            Err(error) => tracing::warn!(
+                error = format_args!("{error:#}"),
+                "the sweep will be tried again"
+            ),
         }
     }
 }

@@ -208,7 +208,10 @@ impl Drop for Owner {
         let shared = Arc::clone(&self.shared);
         self.background.stop_and_wait(Box::pin(async move {
             if let Err(error) = shared.finish().await {
-                tracing::error!(%error, "the ledger could not be closed");
+                tracing::error!(
+                    error = format_args!("{error:#}"),
+                    "the ledger could not be closed"
+                );
             }
         }));
     }

@@ -155,7 +155,12 @@ impl Shared {
         reply: &Result<Reply, LedgerError>,
     ) {
         if let Err(error) = reply {
-            tracing::error!(handler = &*id.handler, key = &*id.key, %error, "an attempt's end could not be recorded");
+            tracing::error!(
+                handler = &*id.handler,
+                key = &*id.key,
+                error = format_args!("{error:#}"),
+                "an attempt's end could not be recorded"
+            );
             let report = Unreported::new(step);
             self.unreported.lock().insert(id.clone(), report);
         }

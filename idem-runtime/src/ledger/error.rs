@@ -1,6 +1,7 @@
 //! The errors of a ledger.
 
 use std::error::Error as StdError;
+use std::fmt;
 #[cfg(feature = "sled")]
 use std::io;
 #[cfg(feature = "sled")]
@@ -8,13 +9,16 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::error::with_cause;
+
 /// The name of the embedded ledger's high-water mark in its folder.
 pub(crate) const WITNESS: &str = "witness";
 
 const ONE_PROCESS: &str = "An embedded ledger belongs to one process: stop the other one, or give \
                            each its own folder";
 
-/// An error of a ledger. Its text says what happened, then what to do.
+/// An error of a ledger. Its text says what happened, then what to do. The alternate form, `{:#}`,
+/// adds the causes.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerError {
@@ -186,9 +190,7 @@ pub enum LedgerError {
     },
 
     /// The store could not be reached, or did not answer in time.
-    #[error(
-        "the ledger cannot be reached: {message}. No body runs without it; calls succeed again once it answers"
-    )]
+    #[error(fmt = unavailable)]
     Unavailable {
         /// What happened, in the store's words.
         message: String,
@@ -199,7 +201,7 @@ pub enum LedgerError {
     },
 
     /// The store refused what it was asked for, and would refuse it again. Nothing was recorded.
-    #[error("the ledger's store refused a request: {message}. Nothing was recorded")]
+    #[error(fmt = refused)]
     Refused {
         /// What was refused and why, in the store's words, without a value of a payload.
         message: String,
@@ -218,6 +220,32 @@ pub enum LedgerError {
     /// Any other error, in the ledger's own words.
     #[error("{0}")]
     Other(String),
+}
+
+/// The error of a store's client or server.
+type Source = Option<Arc<dyn StdError + Send + Sync>>;
+
+fn unavailable(
+    message: &str,
+    _: &bool,
+    source: &Source,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let what = format_args!(
+        "the ledger cannot be reached: {message}. No body runs without it; calls succeed again once \
+         it answers"
+    );
+    with_cause(f, what, cause(source))
+}
+
+fn refused(message: &str, source: &Source, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let what =
+        format_args!("the ledger's store refused a request: {message}. Nothing was recorded");
+    with_cause(f, what, cause(source))
+}
+
+pub(crate) fn cause(source: &Source) -> Option<&(dyn StdError + 'static)> {
+    source.as_deref().map(|source| source as _)
 }
 
 /// What an error of a ledger means for its caller.

@@ -84,6 +84,7 @@ impl Broker for Topic {
     const NAME: &'static str = "rocketmq";
     const KIND: &'static Kind = &ROCKETMQ;
     const REWINDS: bool = true;
+    const REMEMBERS: bool = false;
     const CLIENT_KNOWS: bool = true;
     /// Topics are created by the operator.
     const MAKES: bool = false;

@@ -121,6 +121,8 @@ impl<const REAL: bool> Broker for Topic<REAL> {
     const NAME: &'static str = if REAL { "kafka_real" } else { "kafka" };
     const KIND: &'static Kind = if REAL { &KAFKA } else { &MOCK_KAFKA };
     const REWINDS: bool = true;
+    /// Kafka counts no deliveries.
+    const REMEMBERS: bool = false;
     // The real broker is in memory.
     const OUTLIVES: bool = !REAL;
     type Source = Kafka;

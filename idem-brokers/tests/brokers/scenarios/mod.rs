@@ -3,6 +3,7 @@
 pub(crate) mod causes;
 mod consumers;
 mod failures;
+mod origin;
 mod producers;
 
 use std::sync::Arc;
@@ -71,6 +72,11 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
             "producer_killed_with_an_outbox",
             Needs::Any,
             producers::killed_with_an_outbox::<B>,
+        ),
+        named::<B, _>(
+            "origin_tells_a_redelivery",
+            Needs::Any,
+            origin::tells_a_redelivery::<B>,
         ),
         named::<B, _>("storm", Needs::Own, storm::storm::<B>),
     ];

@@ -103,7 +103,10 @@ impl Inner {
                 Ok(()) => RESCAN,
                 Err(LedgerError::Closed) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "scanning the dead letters failed; trying again");
+                    tracing::warn!(
+                        error = format_args!("{error:#}"),
+                        "scanning the dead letters failed; trying again"
+                    );
                     PAUSE
                 }
             };

@@ -233,6 +233,10 @@ impl<S: Store> Ledger for SharedLedger<S> {
         })
     }
 
+    fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
+        self.read(|core| async move { core.store.size().await })
+    }
+
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {
         self.core.queue.close();
         let mut ended = self.core.ended.subscribe();

@@ -1,12 +1,15 @@
 //! What a shared ledger needs of a store.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::error::with_cause;
+use crate::ledger::error::cause;
 use crate::ledger::{ExpectedNote, Filter, LedgerError, Note, NoteChange};
 use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
 
@@ -186,6 +189,15 @@ pub trait Store: Send + Sync + 'static {
         std::future::ready(Err(unsupported))
     }
 
+    /// Returns how many bytes the ledger takes on the server's disk, or `None` if it is not known (the
+    /// default).
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    fn size(&self) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Releases the connections.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
@@ -310,6 +322,23 @@ pub struct Write {
     pub notes: Vec<NoteChange>,
 }
 
+impl Write {
+    /// Returns the write of a row without a record, with nothing beside it.
+    pub fn new(id: RecordId, expected: Option<u64>, version: u64) -> Self {
+        Self {
+            id,
+            expected,
+            version,
+            record: None,
+            live: false,
+            due: None,
+            owner: None,
+            letter: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// A letter that is written with a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LetterWrite {
@@ -328,13 +357,13 @@ pub struct Written {
     pub now: Timestamp,
 }
 
-/// Why a store did not do what it was asked for.
+/// Why a store did not do what it was asked for. The alternate form of its text, `{:#}`, adds the
+/// causes.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
 pub struct StoreError {
     /// What is known of the request.
     pub kind: StoreErrorKind,
-    /// What happened, in the store's words, without a value of a payload.
+    /// What happened, in the store's words, without its cause or a value of a payload.
     pub message: String,
     /// The client's or the server's error.
     #[source]
@@ -383,5 +412,11 @@ impl StoreError {
     pub fn source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
         self
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_cause(f, &self.message, cause(&self.source))
     }
 }

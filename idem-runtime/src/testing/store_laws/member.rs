@@ -114,15 +114,8 @@ pub(super) fn put(key: &str, expected: Option<u64>, version: u64) -> Write {
     let end = Settlement::Dead(DeadLetterId::from_bytes([1; 16]));
     let record = Settled::new(version, Timestamp::UNIX_EPOCH, LEASE, 1, end);
     Write {
-        id: id(key),
-        expected,
-        version,
         record: Some(Record::Settled(record).encode().unwrap()),
-        live: false,
-        due: None,
-        owner: None,
-        letter: None,
-        notes: Vec::new(),
+        ..Write::new(id(key), expected, version)
     }
 }
 
@@ -139,10 +132,7 @@ pub(super) fn live(key: &str, expected: Option<u64>, version: u64) -> Write {
 
 /// A write of a row without a record.
 pub(super) fn without_record(key: &str, expected: Option<u64>, version: u64) -> Write {
-    Write {
-        record: None,
-        ..put(key, expected, version)
-    }
+    Write::new(id(key), expected, version)
 }
 
 impl Write {

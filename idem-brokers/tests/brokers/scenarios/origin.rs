@@ -1,0 +1,37 @@
+//! What an origin says of the deliveries before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use idem_brokers::{Delivery, Session, Source};
+use idem_test_support::servers::Server;
+use idem_test_support::within;
+
+use crate::broker::{Broker, Stage};
+use crate::shop::PlaceOrder;
+
+/// The consumer of a message leaves without an ack, then another one gives it back.
+pub(super) async fn tells_a_redelivery<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
+    let stage = Stage::<B>::new(&server).await?;
+    stage.send(&PlaceOrder::new("A-1001".to_owned())).await?;
+    let source = stage.broker.source();
+    let mut session = within(source.connect(1)).await?;
+    let first = within(session.next(1)).await?;
+    let told = first.origin().redelivered;
+    ensure!(told == B::REMEMBERS.then_some(false), "first: {told:?}");
+    drop(first);
+    within(session.close()).await;
+
+    let mut session = within(source.connect(1)).await?;
+    let second = within(session.next(1)).await?;
+    let told = second.origin().redelivered;
+    ensure!(told == B::REMEMBERS.then_some(true), "elsewhere: {told:?}");
+    second.retry(Duration::ZERO).await?;
+    let third = within(session.next(1)).await?;
+    let told = third.origin().redelivered;
+    ensure!(told == Some(true), "given back: {told:?}");
+    third.ack().await?;
+    within(session.close()).await;
+    stage.is_clean().await
+}

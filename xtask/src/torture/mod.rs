@@ -65,7 +65,8 @@ pub(crate) struct Args {
     /// Build it with optimizations
     #[arg(long)]
     release: bool,
-    /// A data folder, new or empty, to keep; the data of a run that finds a fault are always kept
+    /// A data folder, new or empty, to keep; the data of a run that finds a fault are always kept.
+    /// Of a PostgreSQL that is the journal
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }

@@ -282,9 +282,7 @@ impl Round {
             }
             Purpose::Torture(_) => {
                 self.deliver(number, running, true)?;
-                if self.judge.counts.answers >= self.operate_at
-                    && self.operator.is_none_or(|operator| operator == number)
-                {
+                if self.judge.counts.answers >= self.operate_at && self.operator.is_none() {
                     self.operator = Some(number);
                     self.operate_at = self.judge.counts.answers + self.random.u64(100..600);
                     let (seed, kills) = (self.random.u64(..), self.random.u32(..5) == 0);

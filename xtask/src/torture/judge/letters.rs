@@ -253,7 +253,7 @@ impl History {
         match (outcome, run.ended) {
             // Whatever it did was not recorded.
             ("crashed", _) => true,
-            ("lease_lapsed", _) => processes.lost_since(run.at),
+            ("lease_lapsed", _) => run.at.new_life || processes.lost_since(run.at),
             ("not_committed", Some(Ended::Ok(_))) => self.handler.is_transactional(),
             ("failed", ended) => ended == Some(Ended::Failed),
             ("permanent", ended) => ended == Some(Ended::Permanent),

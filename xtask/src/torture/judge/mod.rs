@@ -105,7 +105,6 @@ pub(crate) struct Counts {
 /// The histories of all messages, less than a kilobyte each.
 #[derive(Default)]
 pub(crate) struct Judge {
-    ledger: Ledger,
     histories: HashMap<u64, History>,
     processes: Processes,
     /// The largest token of earlier processes, and of this one. On a ledger that is shared, tokens
@@ -119,7 +118,7 @@ impl Judge {
     /// Returns the judge of processes on this ledger.
     pub(crate) fn of(ledger: Ledger) -> Self {
         Self {
-            ledger,
+            processes: Processes::on(ledger),
             ..Self::default()
         }
     }
@@ -134,7 +133,7 @@ impl Judge {
     /// Takes the end of a process.
     pub(crate) fn process_ended(&mut self, process: u32, how: ProcessEnd) {
         self.processes.ended(process, how);
-        if self.ledger == Ledger::Sled {
+        if !self.processes.have_leases() {
             self.newest.0 = self.newest.1;
         }
     }

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use super::ProcessEnd;
+use crate::torture::plan::Ledger;
 
-/// How many lines a process may emit between the loss of its claims and its kill.
+/// How many lines a process may emit between the loss of its claims and the moment at which it knows,
+/// or is killed.
 const LAST_LINES: u64 = 200;
 
 #[derive(Default)]
 pub(super) struct Processes {
+    ledger: Ledger,
     states: HashMap<u32, State>,
     /// Beginnings and ends of outages.
     turns: u32,
@@ -18,6 +21,8 @@ pub(super) struct Processes {
 struct State {
     lines: u64,
     lapses: u32,
+    /// How many lines it had emitted at the last lapse.
+    lapsed_at: u64,
     ended: Option<ProcessEnd>,
 }
 
@@ -28,15 +33,31 @@ pub(super) struct Moment {
     lines: u64,
     lapses: u32,
     turns: u32,
+    /// Whether the process began a new life a moment ago.
+    pub(super) new_life: bool,
 }
 
 impl Processes {
+    pub(super) fn on(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            ..Self::default()
+        }
+    }
+
+    /// Returns whether a process that lives may lose a claim.
+    pub(super) fn have_leases(&self) -> bool {
+        self.ledger == Ledger::Postgres
+    }
+
     pub(super) fn line(&mut self, process: u32) {
         self.state(process).lines += 1;
     }
 
     pub(super) fn lapsed(&mut self, process: u32) {
-        self.state(process).lapses += 1;
+        let state = self.state(process);
+        state.lapses += 1;
+        state.lapsed_at = state.lines;
     }
 
     pub(super) fn ended(&mut self, process: u32, how: ProcessEnd) {
@@ -59,6 +80,7 @@ impl Processes {
             lines: state.map_or(0, |state| state.lines),
             lapses: state.map_or(0, |state| state.lapses),
             turns: self.turns,
+            new_life: state.is_some_and(State::has_just_lapsed),
         }
     }
 
@@ -96,6 +118,12 @@ impl Processes {
     /// Returns whether there was an outage since then.
     pub(super) fn outage_since(&self, then: Moment) -> bool {
         !self.turns.is_multiple_of(2) || self.turns != then.turns
+    }
+}
+
+impl State {
+    fn has_just_lapsed(&self) -> bool {
+        self.lapses > 0 && self.lines - self.lapsed_at < LAST_LINES
     }
 }
 

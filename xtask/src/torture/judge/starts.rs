@@ -35,7 +35,7 @@ impl History {
         } else if self.runs.iter().any(|run| run.token >= token) {
             self.started_late(&what, now, processes);
         } else {
-            self.started_claimed(&what, attempt, processes);
+            self.started_claimed(&what, attempt, now, processes);
         }
         if token <= newest_before {
             let text = format!("{what} started after token {newest_before} of an earlier process");
@@ -59,47 +59,42 @@ impl History {
         }
     }
 
-    /// A later claim has started already: this one was lost before its body began.
+    /// A later claim has started already.
     fn started_late(&mut self, what: &str, now: Moment, processes: &Processes) {
-        let last = self.runs.iter().max_by_key(|run| run.token);
-        let (newer, elsewhere) = last.map_or((0, false), |last| {
-            (last.token, last.at.process != now.process)
+        let newer = self.runs.iter().map(|run| run.token).max().unwrap_or(0);
+        self.lost(now, processes, Rule::Fencing, || {
+            format!("{what} started after token {newer}")
         });
-        let text = format!("{what} started after token {newer}");
-        match (processes.has_lapsed(now.process), elsewhere) {
-            (true, _) => {}
-            (false, true) => self.suspicions.push((now, Rule::Fencing, text)),
-            (false, false) => self.fault(Rule::Fencing, text),
-        }
     }
 
-    fn started_claimed(&mut self, what: &str, attempt: &Attempt, processes: &Processes) {
+    fn started_claimed(
+        &mut self,
+        what: &str,
+        attempt: &Attempt,
+        now: Moment,
+        processes: &Processes,
+    ) {
         let Attempt {
             number, variant, ..
         } = *attempt;
-        if let Some((told, _)) = self.answer
-            && !self.forgets()
-        {
-            self.fault(
-                Rule::Doubled,
-                format!("{what} started after a caller got the result of token {told}"),
-            );
+        if let Some((told, _)) = self.answer.filter(|_| !self.forgets()) {
+            self.lost(now, processes, Rule::Doubled, || {
+                format!("{what} started after a caller got the result of token {told}")
+            });
         }
         if let Some(letter) = self.open_letter() {
-            self.fault(
-                Rule::Doubled,
-                format!("{what} started though it is dead letter {letter}"),
-            );
+            self.lost(now, processes, Rule::Doubled, || {
+                format!("{what} started though it is dead letter {letter}")
+            });
         }
         let discarded = self.forgets() && self.letters.iter().any(Letter::is_discarded);
         if let Some(last) = self
             .gave_up
             .filter(|last| !discarded && !self.redriven_since(*last))
         {
-            self.fault(
-                Rule::Doubled,
-                format!("{what} started after a caller got the error of token {last} as final"),
-            );
+            self.lost(now, processes, Rule::Doubled, || {
+                format!("{what} started after a caller got the error of token {last} as final")
+            });
         }
         let Some(last) = self.runs.iter().max_by_key(|run| run.token) else {
             return;
@@ -114,18 +109,18 @@ impl History {
         let redriven = self.redriven_since(last_token);
         let outage = processes.outage_since(at);
         match ended {
-            None => self.held(at, processes, Rule::Fencing, || {
+            None => self.held(at, now.process, processes, Rule::Fencing, || {
                 format!("{what} started while token {last_token} was running")
             }),
             Some(Ended::Ok(_)) if !self.forgets() && !outage => {
-                self.held(at, processes, Rule::Doubled, || {
+                self.held(at, now.process, processes, Rule::Doubled, || {
                     format!(
                         "{what} started in the process in which token {last_token} had returned its result"
                     )
                 });
             }
             Some(Ended::Permanent) if !redriven && !outage => {
-                self.held(at, processes, Rule::Budget, || {
+                self.held(at, now.process, processes, Rule::Budget, || {
                     format!("{what} started after the permanent error of token {last_token}")
                 });
             }
@@ -151,11 +146,32 @@ impl History {
         }
     }
 
-    /// Adds a fault unless the process of an attempt has lost its claims since.
-    fn held(&mut self, at: Moment, processes: &Processes, rule: Rule, text: impl Fn() -> String) {
-        if !processes.lost_since(at) {
-            let now = processes.now(at.process);
+    /// Adds a fault unless this process, which starts a body, has lost the claim since it was made.
+    fn lost(&mut self, now: Moment, processes: &Processes, rule: Rule, text: impl Fn() -> String) {
+        if !processes.have_leases() {
+            self.fault(rule, text());
+        } else if !now.new_life {
             self.suspicions.push((now, rule, text()));
+        }
+    }
+
+    /// Adds a fault unless the process of an earlier attempt has lost its claims before this start.
+    fn held(
+        &mut self,
+        at: Moment,
+        starter: u32,
+        processes: &Processes,
+        rule: Rule,
+        text: impl Fn() -> String,
+    ) {
+        if processes.lost_since(at) {
+            return;
+        }
+        if at.process == starter || !processes.have_leases() {
+            self.fault(rule, text());
+        } else {
+            let then = processes.now(at.process);
+            self.suspicions.push((then, rule, text()));
         }
     }
 }

@@ -49,7 +49,26 @@ fn a_body_may_start_late_in_a_process_that_has_lost_it() {
             .starts(1, 10)
     };
     late().event(&Event::Lapsed).holds();
+    late().killed().holds();
     late().breaks(Rule::Fencing, "started after token 11");
+    let seen = Event::Seen {
+        n: N,
+        letter: "A".into(),
+    };
+    let dead = || {
+        let ran = shared(Handler::Bury).in_process(2).event(&seen);
+        let late = ran.in_process(1).starts(1, 10).left_dead(10, "A");
+        late.letter("A", "open", "unknown_outcome", &["lease_lapsed"])
+    };
+    dead().event(&Event::Lapsed).holds();
+    let wrong = dead().process_ends(ProcessEnd::Closed).faults();
+    let texts = ["though it is dead letter A", "attempt 1 is `lease_lapsed`"];
+    assert!(
+        texts
+            .iter()
+            .all(|text| wrong.iter().any(|(_, said)| said.contains(text))),
+        "{wrong:#?}"
+    );
 }
 
 #[test]

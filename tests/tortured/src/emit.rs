@@ -60,7 +60,7 @@ pub(crate) fn emit_away(error: &impl std::fmt::Display) {
 }
 
 /// Shortens a text to what a line has room for.
-fn cut(mut text: String) -> String {
+pub(crate) fn cut(mut text: String) -> String {
     // Escaped, each byte takes six at most.
     text.truncate(text.floor_char_boundary(LONGEST_LINE / 8));
     text

@@ -1,5 +1,6 @@
 //! How the process opens its ledger: a folder of its own, or a database that others use too.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,11 +8,12 @@ use idem_postgres::Postgres;
 use idem_runtime::ledger::LedgerError;
 use idem_runtime::{Error, Idem};
 use tracing::Subscriber;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use crate::emit::{emit, emit_away, emit_trouble};
+use crate::emit::{cut, emit, emit_away, emit_trouble};
 use crate::event::Event;
 use crate::table::{self, Table};
 
@@ -40,7 +42,7 @@ pub(crate) async fn open(place: &str) -> Option<Idem> {
 
 /// Tries until the server can be reached, as one that supervises a service does.
 async fn open_shared(url: &str) -> Result<Idem, Error> {
-    tell_lives();
+    listen();
     loop {
         match table::Database::connect(url).await {
             Ok(database) => {
@@ -64,24 +66,55 @@ async fn open_shared(url: &str) -> Result<Idem, Error> {
     }
 }
 
-/// Emits when this process loses all its claims. `RUST_LOG` shows more.
-fn tell_lives() {
+/// Emits what only the log tells: that this process lost all its claims, and that an attempt's
+/// transaction was not committed. `RUST_LOG` shows more.
+fn listen() {
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_filter(EnvFilter::from_default_env());
     tracing_subscriber::registry()
-        .with(Lives.with_filter(LevelFilter::WARN))
+        .with(Told.with_filter(LevelFilter::WARN))
         .with(log)
         .init();
 }
 
-struct Lives;
+struct Told;
 
-impl<S: Subscriber> Layer<S> for Lives {
+impl<S: Subscriber> Layer<S> for Told {
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
-        let of_the_runner = event.metadata().target() == "idem_runtime::ledger::shared::runner";
-        if of_the_runner && event.fields().any(|field| field.name() == "next") {
-            emit(&Event::Lapsed);
+        let has = |name| event.fields().any(|field| field.name() == name);
+        match event.metadata().target() {
+            "idem_runtime::ledger::shared::runner" if has("next") => emit(&Event::Lapsed),
+            "idem_runtime::call::transaction" if has("error") => {
+                let mut refused = Refused::default();
+                event.record(&mut refused);
+                if let Some(n) = refused.n {
+                    let text = cut(refused.text);
+                    emit(&Event::NotCommitted { n, text });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Key and error of an attempt that was not committed.
+#[derive(Default)]
+struct Refused {
+    n: Option<u64>,
+    text: String,
+}
+
+impl Visit for Refused {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "key" {
+            self.n = value.parse().ok();
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "error" {
+            self.text = format!("{value:?}");
         }
     }
 }

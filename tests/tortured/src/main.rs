@@ -88,7 +88,7 @@ fn commands() -> mpsc::UnboundedReceiver<Command> {
 fn be_quiet() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload().downcast_ref::<&str>() != Some(&body::PLANNED) {
+        if panic.payload_as_str() != Some(body::PLANNED) {
             usual(panic);
         }
     }));

@@ -172,6 +172,8 @@ pub(crate) enum Event {
     ServerIsBack,
     /// The process lost all its claims, and begins a new life.
     Lapsed,
+    /// The transaction of an attempt was not committed.
+    NotCommitted { n: u64, text: String },
     /// The server could not be reached, and this was not done.
     Away { text: String },
     /// A body starts.

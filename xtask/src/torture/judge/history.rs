@@ -61,6 +61,8 @@ pub(super) struct Run {
     /// When it started.
     pub(super) at: Moment,
     pub(super) variant: u8,
+    /// Whether it returned a result whose transaction was not committed.
+    pub(super) refused: bool,
     pub(super) ended: Option<Ended>,
 }
 
@@ -125,6 +127,14 @@ impl History {
                 Rule::Fencing,
                 format!("token {token} ended as {how:?}, and was not running"),
             ),
+        }
+    }
+
+    /// Takes that a process could not commit the result that it has.
+    pub(super) fn not_committed(&mut self, process: u32) {
+        let of_the_process = |run: &&mut Run| run.at.process == process;
+        if let Some(run) = self.runs.iter_mut().rev().find(of_the_process) {
+            run.refused = self.handler.is_transactional();
         }
     }
 

@@ -159,6 +159,7 @@ impl Judge {
             | Event::Seen { n, .. }
             | Event::Closing { n, .. }
             | Event::LetterClosed { n, .. }
+            | Event::NotCommitted { n, .. }
             | Event::Row { n, .. }
             | Event::Record { n, .. } => *n,
             Event::Trouble { text } => return self.trouble(text),
@@ -216,6 +217,7 @@ impl Judge {
                 counts.letters += 1;
                 history.found_letter(letter);
             }
+            Event::NotCommitted { .. } => history.not_committed(process),
             Event::Row { token, digest, .. } => history.rows.push((*token, *digest)),
             Event::Record { record, .. } => history.found_record(record, counts),
             _ => {}

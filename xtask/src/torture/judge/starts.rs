@@ -47,6 +47,7 @@ impl History {
             token,
             at: now,
             variant,
+            refused: false,
             ended,
         });
     }
@@ -104,6 +105,7 @@ impl History {
             number: last_number,
             variant: last_variant,
             at,
+            refused,
             ended,
         } = last;
         let redriven = self.redriven_since(last_token);
@@ -112,7 +114,7 @@ impl History {
             None => self.held(at, now.process, processes, Rule::Fencing, || {
                 format!("{what} started while token {last_token} was running")
             }),
-            Some(Ended::Ok(_)) if !self.forgets() && !outage => {
+            Some(Ended::Ok(_)) if !self.forgets() && !outage && !refused => {
                 self.held(at, now.process, processes, Rule::Doubled, || {
                     format!(
                         "{what} started in the process in which token {last_token} had returned its result"
@@ -164,7 +166,8 @@ impl History {
         rule: Rule,
         text: impl Fn() -> String,
     ) {
-        if processes.lost_since(at) {
+        // It may have started by a claim of the life before.
+        if at.new_life || processes.lost_since(at) {
             return;
         }
         if at.process == starter || !processes.have_leases() {

@@ -88,7 +88,16 @@ fn a_result_that_was_not_recorded() {
     again(&[Event::ServerEnds]).holds();
     again(&[Event::ServerEnds, Event::ServerIsBack]).holds();
     again(&[Event::Lapsed]).holds();
-    again(&[]).breaks(Rule::Doubled, "token 10 had returned its result");
+    let text = "token 10 had returned its result";
+    again(&[]).breaks(Rule::Doubled, text);
+    let refused = || Event::NotCommitted {
+        n: N,
+        text: "the session was ended".into(),
+    };
+    again(&[refused()]).breaks(Rule::Doubled, text);
+    let counted = shared(Handler::Counted).works(1, 10).event(&refused());
+    let counted = counted.works(2, 11).told_ok(11).left_done(11);
+    row(counted, 11, digest(11)).holds();
 }
 
 #[test]

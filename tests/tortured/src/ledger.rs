@@ -69,9 +69,10 @@ async fn open_shared(url: &str) -> Result<Idem, Error> {
 /// Emits what only the log tells: that this process lost all its claims, and that an attempt's
 /// transaction was not committed. `RUST_LOG` shows more.
 fn listen() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_filter(EnvFilter::from_default_env());
+        .with_filter(filter.from_env_lossy());
     tracing_subscriber::registry()
         .with(Told.with_filter(LevelFilter::WARN))
         .with(log)

@@ -49,7 +49,7 @@ impl Process {
                 WaitId::Pid(pid),
                 WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
             );
-            // Without a reader there is nobody to tell.
+            // Without a reader the run is over.
             let _ = pipe::write(&mut last, number, Event::Gone);
         });
         Ok(Self {

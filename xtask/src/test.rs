@@ -76,7 +76,7 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     )
     .run()?;
     smoke::run()?;
-    torture::short()?;
+    torture::short(packages::POSTGRES.is_there())?;
     built::run(with)?;
     if missing.is_empty() {
         println!("\nAll tests passed.");

@@ -1,9 +1,9 @@
 //! The commands to the process that is killed and the events from it, one line of JSON each. Both
 //! sides compile this file.
 //!
-//! The process emits each event in one write to a pipe, which a kill cannot tear, and the content
+//! The processes emit each event in one write to one pipe, which a kill cannot tear, and the content
 //! of a pipe outlives its writer. So the lines are evidence outside of the ledger, in the order in
-//! which the events happened.
+//! which the events happened, whichever process they happened in.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,12 @@ pub(crate) enum Handler {
     Brief,
     /// `in_flight = "reject"`.
     Reject,
+    /// Its body writes a row in the attempt's transaction.
+    Counted,
+    /// The same, with `transaction = "single"`.
+    Single,
+    /// The same, with `transaction = "fresh"`.
+    Fresh,
 }
 
 impl Handler {
@@ -44,7 +50,15 @@ impl Handler {
             Handler::Existing => "torture.existing",
             Handler::Brief => "torture.brief",
             Handler::Reject => "torture.reject",
+            Handler::Counted => "torture.counted",
+            Handler::Single => "torture.single",
+            Handler::Fresh => "torture.fresh",
         }
+    }
+
+    /// Returns whether its bodies write a row that commits with their result.
+    pub(crate) fn is_transactional(self) -> bool {
+        matches!(self, Handler::Counted | Handler::Single | Handler::Fresh)
     }
 }
 
@@ -97,7 +111,7 @@ pub(crate) enum Command {
     },
     /// Emits all letters.
     Letters,
-    /// Emits the record of a message.
+    /// Emits the record of a message, and its rows before.
     Record {
         /// The message's number.
         n: u64,
@@ -130,9 +144,19 @@ pub(crate) struct Call {
     pub(crate) drop_after: Option<u32>,
     /// When it kills its process.
     pub(crate) kills: Option<Moment>,
+    /// Whether the broker delivered the message before.
+    pub(crate) redelivered: bool,
 }
 
-/// An event from the process.
+/// One line of the pipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    /// The number of the process.
+    pub(crate) process: u32,
+    pub(crate) event: Event,
+}
+
+/// An event from a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
@@ -140,6 +164,18 @@ pub(crate) enum Event {
     Opened,
     /// The ledger is closed, and no call was running.
     Closed,
+    /// The torturer saw the process's end: this is its last line.
+    Gone,
+    /// The torturer is about to end the server.
+    ServerEnds,
+    /// The torturer saw that the server takes connections again.
+    ServerIsBack,
+    /// The process lost all its claims, and begins a new life.
+    Lapsed,
+    /// The transaction of an attempt was not committed.
+    NotCommitted { n: u64, text: String },
+    /// The server could not be reached, and this was not done.
+    Away { text: String },
     /// A body starts.
     Started(Attempt),
     /// `existing` returns an error, so the attempt ends without its body.
@@ -179,6 +215,8 @@ pub(crate) enum Event {
     },
     /// A letter as it is now.
     Letter(Letter),
+    /// A row in the business table of the transactional handlers.
+    Row { n: u64, token: u64, digest: u64 },
     /// A record as it is now.
     Record { n: u64, record: Record },
     /// A command is carried out.
@@ -237,6 +275,12 @@ pub(crate) enum Answer {
     TimedOut,
     /// The caller dropped the call.
     Dropped,
+    /// The lease was lost while the body ran.
+    Lost,
+    /// The attempt's transaction was not committed.
+    NotCommitted,
+    /// The server could not be reached.
+    Away(String),
     /// Another error: this text.
     Refused(String),
 }

@@ -4,11 +4,14 @@
 mod event;
 mod journal;
 mod judge;
+mod pipe;
 mod plan;
 mod process;
 mod report;
 mod round;
+mod running;
 mod schedule;
+mod server;
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,11 +20,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::stage;
+use plan::Ledger;
 use report::{Report, print_faults};
-use round::Round;
+use round::{Plan, Round};
 
-/// How long the short run takes, in seconds.
-const SHORT: u64 = 20;
+/// How long the short runs take, in seconds, without the rest that is settled.
+const SHORT: [(Ledger, &str, u64); 2] = [
+    (Ledger::Sled, "", 20),
+    (Ledger::Postgres, "--ledger postgres ", 12),
+];
 /// How often the progress is printed.
 const TELLING: Duration = Duration::from_secs(10);
 
@@ -43,34 +50,50 @@ pub(crate) struct Args {
     /// one]
     #[arg(long)]
     seed: Option<u64>,
+    /// Where the processes keep their records
+    #[arg(long, value_enum, default_value_t)]
+    ledger: Ledger,
+    /// How many processes share the PostgreSQL, which is ended now and then too
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    processes: usize,
     /// How many calls are in flight
     #[arg(long, value_name = "N", default_value_t = 64)]
     callers: usize,
-    /// How many messages one folder gets before it is judged and a new one is begun
+    /// How many messages one ledger gets before it is judged and a new one is begun
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     messages: u64,
     /// Build it with optimizations
     #[arg(long)]
     release: bool,
-    /// A data folder, new or empty, to keep; the data of a run that finds a fault are always kept
+    /// A data folder, new or empty, to keep; the data of a run that finds a fault are always kept.
+    /// Of a PostgreSQL that is the journal
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
-/// Makes the short run, which is planned the same every time.
-pub(crate) fn short() -> anyhow::Result<()> {
-    let seconds = Some(SHORT);
-    let args = Args {
-        minutes: 0.0,
-        seconds,
-        seed: Some(1),
-        callers: 64,
-        messages: 100_000,
-        release: false,
-        data: None,
-    };
-    run(&args)
-        .with_context(|| format!("to repeat it: cargo xtask torture --seconds {SHORT} --seed 1"))
+/// Makes the short runs, which are planned the same every time: on PostgreSQL only where it is
+/// installed.
+pub(crate) fn short(with_postgres: bool) -> anyhow::Result<()> {
+    for (ledger, option, seconds) in SHORT {
+        if ledger == Ledger::Postgres && !with_postgres {
+            continue;
+        }
+        let args = Args {
+            minutes: 0.0,
+            seconds: Some(seconds),
+            seed: Some(1),
+            ledger,
+            processes: 4,
+            callers: 64,
+            messages: 100_000,
+            release: false,
+            data: None,
+        };
+        run(&args).with_context(|| {
+            format!("to repeat it: cargo xtask torture {option}--seconds {seconds} --seed 1")
+        })?;
+    }
+    Ok(())
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -92,9 +115,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         bail!("{} is not empty; name a new folder", data.display());
     }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    let plan = Plan {
+        program,
+        ledger: args.ledger,
+        processes: match args.ledger {
+            Ledger::Sled => 1,
+            Ledger::Postgres => args.processes.max(1),
+        },
+        callers: args.callers,
+        messages: args.messages,
+    };
     println!(
-        "\n── Torture for {long:.0?}, seed {seed}, {} callers",
-        args.callers
+        "\n── Torture for {long:.0?}, seed {seed}, {:?}, processes: {}, callers: {}",
+        plan.ledger, plan.processes, plan.callers
     );
     let start = Instant::now();
     let mut report = Report::of(seed);
@@ -104,13 +137,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let folder = data.join(number.to_string());
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let seed = plan::seed_of_round(seed, number);
-        let mut round = Round::new(&program, &folder, seed, args.callers, args.messages)?;
+        let mut round = Round::new(plan.clone(), &folder, seed)?;
         let mut told = Instant::now();
         round.run(start + long, |tally| {
             if told.elapsed() >= TELLING {
                 told = Instant::now();
                 let (took, calls, kills) = (start.elapsed(), tally.calls, tally.kills);
-                println!("   {took:>6.0?}  folder {number}: {calls} calls, {kills} kills");
+                println!("   {took:>6.0?}  ledger {number}: {calls} calls, {kills} kills");
             }
         })?;
         report.add(&round.tally, &round.judge.counts, &round.judge.faults);

@@ -6,6 +6,16 @@ use fastrand::Rng;
 
 use super::event::{Act, Handler};
 
+/// What the processes keep their records in.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Ledger {
+    /// A folder, which belongs to one process at a time
+    #[default]
+    Sled,
+    /// A PostgreSQL, which several processes share
+    Postgres,
+}
+
 /// The plan of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -30,6 +40,14 @@ pub(crate) struct Fate {
     pub(crate) stopped: Option<(Duration, Duration)>,
 }
 
+/// When the server is ended after its start, with which signal, and for how long it is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(crate) after: Duration,
+    pub(crate) signal: &'static str,
+    pub(crate) pause: Duration,
+}
+
 /// Returns a generator of its own for each numbered thing.
 fn random(seed: u64, what: u64, number: u64) -> Rng {
     let mut mixed = Rng::with_seed(seed ^ what.rotate_left(48));
@@ -45,9 +63,9 @@ pub(crate) fn seed_of_round(seed: u64, round: u32) -> u64 {
     }
 }
 
-pub(crate) fn message(seed: u64, n: u64) -> Message {
+pub(crate) fn message(seed: u64, ledger: Ledger, n: u64) -> Message {
     let mut random = random(seed, 2, n);
-    let (handler, acts) = handled(&mut random);
+    let (handler, acts) = handled(&mut random, ledger);
     let redriven = if random.u32(..4) == 0 {
         acts.clone()
     } else {
@@ -67,8 +85,13 @@ pub(crate) fn message(seed: u64, n: u64) -> Message {
     }
 }
 
-fn handled(random: &mut Rng) -> (Handler, Vec<Act>) {
-    let handler = match random.u32(..1000) {
+fn handled(random: &mut Rng, ledger: Ledger) -> (Handler, Vec<Act>) {
+    let of = match ledger {
+        Ledger::Sled => 1000,
+        // As many are transactional.
+        Ledger::Postgres => 2000,
+    };
+    let handler = match random.u32(..of) {
         0..330 => Handler::Plain,
         330..430 => Handler::Timed,
         430..433 => Handler::Hung,
@@ -77,12 +100,15 @@ fn handled(random: &mut Rng) -> (Handler, Vec<Act>) {
         640..740 => Handler::Redeliver,
         740..880 => Handler::Existing,
         880..940 => Handler::Brief,
-        _ => Handler::Reject,
+        940..1000 => Handler::Reject,
+        1000..1400 => Handler::Counted,
+        1400..1800 => Handler::Single,
+        _ => Handler::Fresh,
     };
     let acts = match handler {
         Handler::Hung => times(random.usize(1..=3), Act::Hang),
-        // Each abort ends its process.
-        _ if handler != Handler::Brief && random.u32(..2000) == 0 => {
+        // Each abort ends its process. A `Single` that is not counted would do so for ever.
+        _ if !matches!(handler, Handler::Brief | Handler::Single) && random.u32(..2000) == 0 => {
             times(random.usize(1..=5), Act::Abort)
         }
         _ => ordinary(handler, random),
@@ -94,7 +120,15 @@ fn ordinary(handler: Handler, random: &mut Rng) -> Vec<Act> {
     match (handler, random.u32(..100)) {
         (Handler::Timed, 0..15) => times(random.usize(1..=3), Act::Hang),
         (Handler::Existing, 0..10) => times(random.usize(1..=5), Act::FailToLook),
-        (Handler::Plain | Handler::Sync | Handler::Redeliver, 15..19) => vec![Act::Permanent],
+        (
+            Handler::Plain
+            | Handler::Sync
+            | Handler::Redeliver
+            | Handler::Counted
+            | Handler::Single
+            | Handler::Fresh,
+            15..19,
+        ) => vec![Act::Permanent],
         (_, 19..44) => times(random.usize(1..=3), Act::Fail),
         (_, 44..48) => vec![Act::Fail],
         (_, 48..54) => times(random.usize(1..=4), Act::Panic),
@@ -120,22 +154,45 @@ fn size(random: &mut Rng) -> u32 {
     }
 }
 
-pub(crate) fn fate(seed: u64, process: u32) -> Fate {
+pub(crate) fn fate(seed: u64, ledger: Ledger, process: u32) -> Fate {
     let mut random = random(seed, 3, process.into());
     // As many short processes as long ones: from 20 ms to 4 s.
-    let after = Duration::from_millis(20).mul_f64(200_f64.powf(random.f64()));
-    let stopped = (random.u32(..5) == 0).then(|| {
+    let mut after = Duration::from_millis(20).mul_f64(200_f64.powf(random.f64()));
+    if ledger == Ledger::Postgres {
+        // It opens more slowly, and what it does takes longer.
+        after *= 3;
+    }
+    let mut stopped = (random.u32(..5) == 0).then(|| {
         // Some are still stopped when they are killed.
         (
             after.mul_f64(random.f64()),
             Duration::from_millis(random.u64(10..400)),
         )
     });
+    if ledger == Ledger::Postgres
+        && random.u32(..3) == 0
+        && let Some((_, pause)) = &mut stopped
+    {
+        // Past its lease, and then most go on.
+        *pause = Duration::from_millis(random.u64(2_200..5_000));
+        after += Duration::from_millis(random.u64(2_000..8_000));
+    }
     Fate {
         from_opening: random.u32(..8) > 0,
         after,
         gently: random.u32(..12) == 0,
         stopped,
+    }
+}
+
+pub(crate) fn outage(seed: u64, number: u32) -> Outage {
+    let mut random = random(seed, 4, number.into());
+    let signals = ["KILL", "KILL", "QUIT", "INT"];
+    Outage {
+        after: Duration::from_secs(2).mul_f64(20_f64.powf(random.f64())),
+        signal: signals[random.usize(..signals.len())],
+        // Seldom for longer than a lease.
+        pause: Duration::from_millis(random.u64(..10).pow(4) / 2),
     }
 }
 
@@ -145,13 +202,20 @@ mod tests {
 
     use super::*;
 
+    const LEDGERS: [Ledger; 2] = [Ledger::Sled, Ledger::Postgres];
+
     #[test]
     fn a_seed_is_a_plan() {
-        for number in 0..200 {
-            assert_eq!(message(7, number), message(7, number));
+        for ledger in LEDGERS {
+            let message = |seed, number| message(seed, ledger, number);
+            let fate = |seed, process| fate(seed, ledger, process);
+            for number in 0..200 {
+                assert_eq!(message(7, number), message(7, number));
+            }
+            assert!((0..20).any(|number| message(7, number) != message(8, number)));
+            assert!((0..20).any(|process| fate(7, process) != fate(8, process)));
         }
-        assert!((0..20).any(|number| message(7, number) != message(8, number)));
-        assert!((0..20).any(|process| fate(7, process) != fate(8, process)));
+        assert!((0..20).any(|number| outage(7, number) != outage(8, number)));
         assert_eq!(
             (seed_of_round(7, 1), seed_of_round(7, 2)),
             (7, seed_of_round(7, 2))
@@ -161,27 +225,31 @@ mod tests {
 
     #[test]
     fn every_handler_and_act_is_planned() {
-        let messages: Vec<_> = (0..10_000).map(|number| message(1, number)).collect();
-        let handlers: HashSet<_> = messages.iter().map(|message| message.handler).collect();
-        assert_eq!(handlers.len(), 9);
-        let all = [
-            Act::Work,
-            Act::Linger,
-            Act::Fail,
-            Act::Permanent,
-            Act::Panic,
-            Act::Abort,
-            Act::Hang,
-            Act::FailToLook,
-        ];
-        for act in all {
-            assert!(
-                messages.iter().any(|message| message.acts.contains(&act)),
-                "{act:?}"
-            );
+        for (ledger, handlers) in LEDGERS.into_iter().zip([9, 12]) {
+            let messages: Vec<_> = (0..10_000)
+                .map(|number| message(1, ledger, number))
+                .collect();
+            let planned: HashSet<_> = messages.iter().map(|message| message.handler).collect();
+            assert_eq!(planned.len(), handlers);
+            let all = [
+                Act::Work,
+                Act::Linger,
+                Act::Fail,
+                Act::Permanent,
+                Act::Panic,
+                Act::Abort,
+                Act::Hang,
+                Act::FailToLook,
+            ];
+            for act in all {
+                assert!(
+                    messages.iter().any(|message| message.acts.contains(&act)),
+                    "{act:?}"
+                );
+            }
+            assert!(messages.iter().any(|message| message.contended));
+            assert!(messages.iter().any(|message| message.result > 128 << 10));
+            assert!(messages.iter().any(|message| message.payload > 128 << 10));
         }
-        assert!(messages.iter().any(|message| message.contended));
-        assert!(messages.iter().any(|message| message.result > 128 << 10));
-        assert!(messages.iter().any(|message| message.payload > 128 << 10));
     }
 }

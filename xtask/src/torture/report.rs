@@ -43,6 +43,7 @@ impl Report {
         t.aborts += tally.aborts;
         t.closes += tally.closes;
         t.stops += tally.stops;
+        t.outages += tally.outages;
         c.answers += counts.answers;
         c.bodies += counts.bodies;
         c.effects_again += counts.effects_again;
@@ -55,6 +56,9 @@ impl Report {
         c.dead += counts.dead;
         c.discarded += counts.discarded;
         c.expired += counts.expired;
+        c.rows += counts.rows;
+        c.lapses += counts.lapses;
+        c.refused += counts.refused;
         for fault in faults {
             *self.faults.entry(fault.rule).or_default() += 1;
         }
@@ -64,7 +68,7 @@ impl Report {
     pub(crate) fn print(&self, took: Duration) {
         let (t, c) = (&self.tally, &self.counts);
         println!(
-            "\n── Verdict: seed {}, {} folders, {took:.0?}",
+            "\n── Verdict: seed {}, {} ledgers, {took:.0?}",
             self.seed, self.rounds
         );
         let row = |what: &str, count: u64, meaning: &str| {
@@ -81,10 +85,12 @@ impl Report {
         row(
             "restarts",
             (t.processes - self.rounds).into(),
-            "on the same folder",
+            "on the same ledger",
         );
         row("closes", t.closes.into(), "on request");
         row("standstills", t.stops.into(), "SIGSTOP, SIGCONT");
+        row("outages", t.outages.into(), "of the server, by its end");
+        row("lapses", c.lapses, "a process lost all its claims");
         row("bodies started", c.bodies, "");
         row(
             "effects again",
@@ -92,6 +98,11 @@ impl Report {
             "at least once, where there is no `existing`",
         );
         row("answers", c.answers, "");
+        row(
+            "  refused",
+            c.refused,
+            "no server, no commit or no lease any more",
+        );
         row(
             "results checked",
             c.results,
@@ -106,6 +117,11 @@ impl Report {
             "letters",
             c.letters,
             "each matches its record, its operator and its attempts",
+        );
+        row(
+            "rows",
+            c.rows,
+            "each is its record's, and no other is there",
         );
         row("redrives", c.redrives, "");
         row("discards", c.discards, "");
@@ -130,7 +146,7 @@ impl Report {
         struct Line<'a> {
             seed: u64,
             seconds: u64,
-            folders: u32,
+            ledgers: u32,
             #[serde(flatten)]
             tally: &'a Tally,
             #[serde(flatten)]
@@ -141,7 +157,7 @@ impl Report {
         let line = Line {
             seed: self.seed,
             seconds: took.as_secs(),
-            folders: self.rounds,
+            ledgers: self.rounds,
             tally,
             counts,
             wrong,

@@ -1,46 +1,54 @@
-//! One folder: processes that are killed in it, one that settles the rest, one in which no body may
+//! One ledger: processes that are killed on it, one that settles the rest, one in which no body may
 //! run, and the verdict.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use fastrand::Rng;
 
-use super::event::{Command, Event};
+use super::event::{Answer, Command, Event, Line};
 use super::journal::Journal;
 use super::judge::{Judge, ProcessEnd};
-use super::plan::{self, Fate};
-use super::process::{Process, Received};
+use super::pipe::Pipe;
+use super::plan::{self, Ledger};
+use super::process::Process;
+use super::running::{Purpose, Running, SILENCE};
 use super::schedule::Schedule;
-
-/// After such a silence a call will never be answered.
-const SILENCE: Duration = Duration::from_secs(120);
+use super::server::Shared;
 
 /// How long a process may take to answer the calls in flight before it is closed; bodies that hang
 /// never return.
 const DRAINING: Duration = Duration::from_secs(2);
 
-/// What a process is started for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// To take new messages, duplicates and an operator until its fate, or until then.
-    Torture(Instant),
-    /// To settle all messages.
-    Settle,
-    /// To answer every message once more.
-    Quiet,
-    /// To show the letters and records of messages with a fault.
-    Inspect,
+/// How long and how hard a round is.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) program: PathBuf,
+    pub(crate) ledger: Ledger,
+    /// How many processes run at a time.
+    pub(crate) processes: usize,
+    /// How many calls are in flight, of all processes together.
+    pub(crate) callers: usize,
+    /// How many messages the ledger gets.
+    pub(crate) messages: u64,
 }
 
-/// The state of one folder's part of the run.
+/// The state of one ledger's part of the run.
 pub(crate) struct Round {
-    program: PathBuf,
+    plan: Plan,
     folder: PathBuf,
     seed: u64,
     random: Rng,
     schedule: Schedule,
+    pipe: Pipe,
+    server: Option<Shared>,
+    running: BTreeMap<u32, Running>,
+    /// The process whose operator is at work.
+    operator: Option<u32>,
+    /// After how many answers an operator works again.
+    operate_at: u64,
     pub(crate) judge: Judge,
     pub(crate) journal: Journal,
     pub(crate) tally: Tally,
@@ -56,134 +64,148 @@ pub(crate) struct Tally {
     pub(crate) aborts: u32,
     pub(crate) closes: u32,
     pub(crate) stops: u32,
-}
-
-/// The state of a running process.
-struct Progress {
-    purpose: Purpose,
-    fate: Option<Fate>,
-    started: Instant,
-    opened: Option<Instant>,
-    heard: Instant,
-    /// Stopped until then.
-    still: Option<Instant>,
-    stopped: bool,
-    /// It gets no more calls. It is closed when all are answered, or killed then.
-    draining: Option<Instant>,
-    /// Whether it got a signal or a command that ends it.
-    ending: bool,
-    killed: bool,
-    /// Whether it kills itself.
-    killing: bool,
-    aborting: bool,
-    closed: bool,
-    operate_at: u64,
+    pub(crate) outages: u32,
 }
 
 impl Round {
-    pub(crate) fn new(
-        program: &Path,
-        folder: &Path,
-        seed: u64,
-        callers: usize,
-        messages: u64,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(plan: Plan, folder: &Path, seed: u64) -> anyhow::Result<Self> {
+        let server = match plan.ledger {
+            Ledger::Sled => None,
+            Ledger::Postgres => Some(Shared::start(seed)?),
+        };
+        let callers = (plan.callers / plan.processes).max(1);
         Ok(Self {
-            program: program.to_owned(),
             folder: folder.to_owned(),
             seed,
             random: Rng::with_seed(seed),
-            schedule: Schedule::new(seed, callers, messages),
-            judge: Judge::default(),
+            schedule: Schedule::new(seed, plan.ledger, callers, plan.messages),
+            pipe: Pipe::open()?,
+            server,
+            running: BTreeMap::new(),
+            operator: None,
+            operate_at: 0,
+            judge: Judge::of(plan.ledger),
             journal: Journal::start(folder)?,
             tally: Tally::default(),
+            plan,
         })
     }
 
-    /// Runs all processes of the folder and judges them; calls `tell` after each process.
+    /// Runs all processes of the ledger and judges them; calls `tell` after each process.
     pub(crate) fn run(
         &mut self,
         until: Instant,
         mut tell: impl FnMut(&Tally),
     ) -> anyhow::Result<()> {
-        while Instant::now() < until && !self.schedule.is_used_up() && self.judge.faults.is_empty()
-        {
-            self.run_process(Purpose::Torture(until))?;
-            tell(&self.tally);
-        }
+        self.run_all(Purpose::Torture(until), &mut tell)?;
         // Every process that is killed here, or aborts, uses up attempts, so this ends.
         self.schedule.deadly = false;
         loop {
             if !self.judge.faults.is_empty() {
-                return self.inspect();
+                // For their histories.
+                self.run_all(Purpose::Inspect, &mut tell)?;
+                return Ok(());
             }
             // It closes when everything is settled.
-            if self.run_process(Purpose::Settle)? == ProcessEnd::Closed {
+            if self.run_all(Purpose::Settle, &mut tell)? == Some(ProcessEnd::Closed) {
                 break;
             }
         }
-        tell(&self.tally);
         self.schedule.remind_of_all();
-        if self.run_process(Purpose::Quiet)? == ProcessEnd::Closed {
+        if self.run_all(Purpose::Quiet, &mut tell)? == Some(ProcessEnd::Closed) {
             self.judge.judge();
         }
         Ok(())
     }
 
-    /// Adds the letters and records of messages with a fault to their histories.
-    fn inspect(&mut self) -> anyhow::Result<()> {
-        self.run_process(Purpose::Inspect)?;
+    /// Runs processes of one purpose, and returns how the last one ended: one, or, for the torture, so
+    /// many at a time until the time is over.
+    fn run_all(
+        &mut self,
+        purpose: Purpose,
+        tell: &mut impl FnMut(&Tally),
+    ) -> anyhow::Result<Option<ProcessEnd>> {
+        let mut last = None;
+        loop {
+            while self.needs_another(purpose, last.is_some()) {
+                self.start(purpose)?;
+            }
+            if self.running.is_empty() {
+                return Ok(last);
+            }
+            if let Some(end) = self.step()? {
+                last = Some(end);
+                tell(&self.tally);
+            }
+        }
+    }
+
+    fn needs_another(&self, purpose: Purpose, is_over: bool) -> bool {
+        match purpose {
+            Purpose::Torture(until) => {
+                self.running.len() < self.plan.processes
+                    && Instant::now() < until
+                    && !self.schedule.is_used_up()
+                    && self.judge.faults.is_empty()
+            }
+            _ => self.running.is_empty() && !is_over,
+        }
+    }
+
+    fn start(&mut self, purpose: Purpose) -> anyhow::Result<()> {
+        self.tally.processes += 1;
+        let number = self.tally.processes;
+        let fate = matches!(purpose, Purpose::Torture(_))
+            .then(|| plan::fate(self.seed, self.plan.ledger, number));
+        let ledger = match &self.server {
+            Some(server) => server.url(),
+            None => self.folder.display().to_string(),
+        };
+        let process = Process::start(
+            &self.plan.program,
+            number,
+            &ledger,
+            &self.folder,
+            &self.pipe,
+        )?;
+        if self.running.is_empty() {
+            self.operate_at = self.judge.counts.answers + self.random.u64(50..300);
+        }
+        self.running
+            .insert(number, Running::new(process, purpose, fate));
         Ok(())
     }
 
-    /// Runs one process to its end.
-    fn run_process(&mut self, purpose: Purpose) -> anyhow::Result<ProcessEnd> {
-        self.tally.processes += 1;
-        let number = self.tally.processes;
-        let fate = matches!(purpose, Purpose::Torture(_)).then(|| plan::fate(self.seed, number));
-        let mut process = Process::start(&self.program, &self.folder)?;
-        let now = Instant::now();
-        let mut progress = Progress {
-            purpose,
-            fate,
-            started: now,
-            opened: None,
-            heard: now,
-            still: None,
-            stopped: false,
-            draining: None,
-            ending: false,
-            killed: false,
-            killing: false,
-            aborting: false,
-            closed: false,
-            operate_at: self.judge.counts.answers + self.random.u64(50..300),
-        };
-        loop {
-            match process.receive(self.next_tick(&progress)) {
-                Received::Line(line) => {
-                    progress.heard = Instant::now();
-                    self.journal.note(number, '>', &line)?;
-                    let event = serde_json::from_str(&line)
-                        .with_context(|| format!("cannot read the event {line}"))?;
-                    self.take(&event, &mut progress);
-                    if !progress.ending && progress.opened.is_some() {
-                        self.proceed(&mut process, &mut progress)?;
-                    }
-                }
-                Received::Nothing => {}
-                Received::Ended => break,
+    /// Takes the next line of the pipe, or does what is due. Returns the end of a process.
+    fn step(&mut self) -> anyhow::Result<Option<ProcessEnd>> {
+        let mut ended = None;
+        if let Some(line) = self.pipe.receive(self.next_tick())? {
+            let Line { process, event } = serde_json::from_str(&line)
+                .with_context(|| format!("cannot read the event {line}"))?;
+            self.journal.note(process, '>', &line)?;
+            if event == Event::Gone {
+                ended = self.ended(process)?;
+            } else {
+                self.take(process, &event)?;
             }
-            self.tick(&mut process, &mut progress)?;
         }
-        let (status, errors) = process.wait()?;
-        let end = if progress.closed && status.success() {
+        self.tick()?;
+        Ok(ended)
+    }
+
+    /// Takes the end of a process.
+    fn ended(&mut self, number: u32) -> anyhow::Result<Option<ProcessEnd>> {
+        let Some(running) = self.running.remove(&number) else {
+            return Ok(None);
+        };
+        let (status, errors) = running.process.wait()?;
+        let end = if running.closed && status.success() {
             self.tally.closes += 1;
             ProcessEnd::Closed
-        } else if progress.killed || progress.killing {
+        } else if running.killed || running.killing {
             self.tally.kills += 1;
             ProcessEnd::Killed
-        } else if progress.aborting {
+        } else if running.aborting {
             self.tally.aborts += 1;
             ProcessEnd::Aborted
         } else {
@@ -192,19 +214,29 @@ impl Round {
             ));
             ProcessEnd::Aborted
         };
-        self.judge.process_ended(end);
-        self.schedule.process_ended();
+        self.operator = self.operator.filter(|operator| *operator != number);
+        self.judge.process_ended(number, end);
+        self.schedule.process_ended(number);
         self.tally.calls = self.schedule.calls();
         self.tally.messages = self.schedule.messages().count() as u64;
-        Ok(end)
+        self.tally.outages = self.server.as_ref().map_or(0, Shared::outages);
+        Ok(Some(end))
     }
 
-    fn take(&mut self, event: &Event, progress: &mut Progress) {
+    fn take(&mut self, number: u32, event: &Event) -> anyhow::Result<()> {
+        self.judge.take(number, event);
+        if let (Event::ServerIsBack, Some(server)) = (event, &mut self.server) {
+            return server.is_back();
+        }
+        let Some(mut running) = self.running.remove(&number) else {
+            return Ok(());
+        };
+        running.heard = Instant::now();
         match event {
-            Event::Opened => progress.opened = Some(Instant::now()),
-            Event::Closed => progress.closed = true,
-            Event::Aborting { .. } => progress.aborting = true,
-            Event::Killing => progress.killing = true,
+            Event::Opened => running.opened = Some(running.heard),
+            Event::Closed => running.closed = true,
+            Event::Aborting { .. } => running.aborting = true,
+            Event::Killing => running.killing = true,
             Event::Hanging { n } => self.schedule.hangs(*n),
             Event::Told {
                 call,
@@ -217,180 +249,179 @@ impl Round {
                 letter,
                 token,
                 redrive: true,
-            } => self.schedule.redriven(*n, letter, *token),
+            } => self.schedule.redriven(number, *n, letter, *token),
+            Event::Said if self.operator == Some(number) => self.operator = None,
             _ => {}
         }
-        self.judge.take(event);
+        if let Event::Away { text }
+        | Event::Told {
+            answer: Answer::Away(text),
+            ..
+        } = event
+            && !self.server.as_ref().is_some_and(Shared::is_excused)
+            && !running.is_excused()
+        {
+            let text = format!("process {number} did not reach a server that was there: {text}");
+            self.judge.trouble(text);
+        }
+        if !running.ending && running.opened.is_some() {
+            self.proceed(number, &mut running)?;
+        }
+        self.running.insert(number, running);
+        Ok(())
     }
 
     /// Sends the commands that are due now.
-    fn proceed(&mut self, process: &mut Process, progress: &mut Progress) -> anyhow::Result<()> {
-        match progress.purpose {
-            Purpose::Torture(_) if progress.draining.is_some() => {
-                if self.schedule.nothing_is_out() {
-                    progress.ending = true;
-                    self.send(process, &Command::Close)?;
+    fn proceed(&mut self, number: u32, running: &mut Running) -> anyhow::Result<()> {
+        match running.purpose {
+            Purpose::Torture(_) if running.draining.is_some() => {
+                if self.schedule.nothing_is_out(number) {
+                    running.ending = true;
+                    self.send(number, running, &Command::Close)?;
                 }
             }
             Purpose::Torture(_) => {
-                self.deliver(process, true)?;
-                if self.judge.counts.answers >= progress.operate_at {
-                    progress.operate_at = self.judge.counts.answers + self.random.u64(100..600);
+                self.deliver(number, running, true)?;
+                if self.judge.counts.answers >= self.operate_at && self.operator.is_none() {
+                    self.operator = Some(number);
+                    self.operate_at = self.judge.counts.answers + self.random.u64(100..600);
                     let (seed, kills) = (self.random.u64(..), self.random.u32(..5) == 0);
-                    self.send(process, &Command::Operate { seed, kills })?;
+                    self.send(number, running, &Command::Operate { seed, kills })?;
                 }
             }
             Purpose::Settle => {
-                self.deliver(process, false)?;
+                self.deliver(number, running, false)?;
                 if self.schedule.is_settled() {
-                    progress.ending = true;
-                    self.send(process, &Command::Close)?;
+                    running.ending = true;
+                    self.send(number, running, &Command::Close)?;
                 } else if self.schedule.only_hangs() {
-                    progress.kill(process)?;
+                    running.kill()?;
                 }
             }
             Purpose::Quiet => {
-                self.deliver(process, false)?;
+                self.deliver(number, running, false)?;
                 if self.schedule.is_still() {
-                    progress.ending = true;
+                    running.ending = true;
                     let messages: Vec<_> = self.schedule.messages().map(|(n, _)| n).collect();
-                    self.request(process, &messages)?;
+                    self.request(number, running, &messages)?;
                 }
             }
             Purpose::Inspect => {
-                progress.ending = true;
-                let wrong: Vec<_> = self
-                    .judge
-                    .faults
-                    .iter()
-                    .filter_map(|fault| fault.n)
-                    .collect();
-                self.request(process, &wrong)?;
+                running.ending = true;
+                let wrong = self.judge.faults.iter();
+                let wrong: Vec<_> = wrong.filter_map(|fault| fault.n).collect();
+                self.request(number, running, &wrong)?;
             }
         }
         Ok(())
     }
 
-    /// Sends calls until all callers are busy.
-    fn deliver(&mut self, process: &mut Process, new: bool) -> anyhow::Result<()> {
+    /// Sends calls until all callers of a process are busy.
+    fn deliver(&mut self, number: u32, running: &mut Running, new: bool) -> anyhow::Result<()> {
         // Not each turn finds a call, because hanging messages wait for the next process.
         for _ in 0..100 {
-            if !self.schedule.has_room() {
+            if !self.schedule.has_room(number) {
                 break;
             }
-            for call in self.schedule.next(new) {
+            for call in self.schedule.next(number, new) {
                 if let Some(plan) = self.schedule.plan(call.n) {
                     self.judge.delivered(call.n, plan.handler, plan.contended);
                 }
-                self.send(process, &Command::Call(call))?;
+                self.send(number, running, &Command::Call(call))?;
             }
         }
         Ok(())
     }
 
     /// Asks for all letters and for the records of these messages, and closes the process.
-    fn request(&mut self, process: &mut Process, messages: &[u64]) -> anyhow::Result<()> {
-        self.send(process, &Command::Letters)?;
+    fn request(
+        &mut self,
+        number: u32,
+        running: &mut Running,
+        messages: &[u64],
+    ) -> anyhow::Result<()> {
+        self.send(number, running, &Command::Letters)?;
         for n in messages {
             if let Some(handler) = self.schedule.plan(*n).map(|plan| plan.handler) {
-                self.send(process, &Command::Record { n: *n, handler })?;
+                self.send(number, running, &Command::Record { n: *n, handler })?;
             }
         }
-        self.send(process, &Command::Close)
+        self.send(number, running, &Command::Close)
     }
 
-    fn send(&mut self, process: &mut Process, command: &Command) -> anyhow::Result<()> {
+    fn send(
+        &mut self,
+        number: u32,
+        running: &mut Running,
+        command: &Command,
+    ) -> anyhow::Result<()> {
         self.journal
-            .note(self.tally.processes, '<', &serde_json::to_string(command)?)?;
-        process.send(command)
+            .note(number, '<', &serde_json::to_string(command)?)?;
+        running.process.send(command)
     }
 
     /// Returns when the next thing is due.
-    fn next_tick(&self, progress: &Progress) -> Instant {
-        let times = [
-            progress.end(),
-            progress.stop(),
-            progress.still,
-            Some(progress.silent()),
-        ];
-        times.into_iter().flatten().min().unwrap_or(progress.heard)
+    fn next_tick(&self) -> Instant {
+        let times = self.running.values().map(Running::next);
+        let times = times.chain(self.next_outage());
+        times.min().unwrap_or_else(Instant::now)
+    }
+
+    /// Returns when the server is to be ended, while processes are killed.
+    fn next_outage(&self) -> Option<Instant> {
+        let tortured = |running: &Running| matches!(running.purpose, Purpose::Torture(_));
+        let next = self.server.as_ref().and_then(Shared::next);
+        next.filter(|_| self.running.values().any(tortured))
     }
 
     /// Does what is due.
-    fn tick(&mut self, process: &mut Process, progress: &mut Progress) -> anyhow::Result<()> {
-        let now = Instant::now();
-        if progress.still.is_some_and(|until| now >= until) {
-            (progress.still, progress.heard) = (None, now);
-            process.resume()?;
+    fn tick(&mut self) -> anyhow::Result<()> {
+        if self.next_outage().is_some_and(|at| Instant::now() >= at)
+            && let Some(server) = &mut self.server
+        {
+            server.end(&self.pipe)?;
         }
-        if progress.stop().is_some_and(|at| now >= at) {
-            let pause = progress
-                .fate
-                .and_then(|fate| fate.stopped)
-                .map_or(Duration::ZERO, |(_, pause)| pause);
-            (progress.stopped, progress.still) = (true, Some(now + pause));
-            self.tally.stops += 1;
-            process.stop()?;
-        }
-        if progress.end().is_some_and(|at| now >= at) {
-            let gently = progress.fate.is_some_and(|fate| fate.gently);
-            if gently && progress.opened.is_some() && progress.draining.is_none() {
-                progress.draining = Some(now + DRAINING);
-                self.proceed(process, progress)?;
-            } else {
-                progress.kill(process)?;
+        let numbers: Vec<_> = self.running.keys().copied().collect();
+        for number in numbers {
+            if let Some(mut running) = self.running.remove(&number) {
+                self.tick_of(number, &mut running)?;
+                self.running.insert(number, running);
             }
-        }
-        if now >= progress.silent() {
-            let unanswered = self.schedule.unanswered();
-            self.judge.trouble(format!(
-                "the process was silent for {SILENCE:?}; calls of {unanswered:?} are not answered"
-            ));
-            progress.kill(process)?;
         }
         Ok(())
     }
-}
 
-impl Progress {
-    /// Returns when its time is over.
-    fn end(&self) -> Option<Instant> {
-        let Purpose::Torture(until) = self.purpose else {
-            return None;
-        };
-        if self.ending {
-            return None;
+    fn tick_of(&mut self, number: u32, running: &mut Running) -> anyhow::Result<()> {
+        let now = Instant::now();
+        if running.still.is_some_and(|until| now >= until) {
+            (running.still, running.heard) = (None, now);
+            running.process.resume()?;
         }
-        let fate = self.fate?;
-        let from = if fate.from_opening {
-            self.opened
-        } else {
-            Some(self.started)
-        };
-        Some(
-            self.draining
-                .or(from.map(|from| from + fate.after))
-                .map_or(until, |end| end.min(until)),
-        )
-    }
-
-    /// Returns when it is to be stopped.
-    fn stop(&self) -> Option<Instant> {
-        let (after, _) = self
-            .fate?
-            .stopped
-            .filter(|_| !self.stopped && !self.ending)?;
-        self.opened.map(|opened| opened + after)
-    }
-
-    /// Returns when it has been silent for too long.
-    fn silent(&self) -> Instant {
-        self.heard.max(self.still.unwrap_or(self.heard)) + SILENCE
-    }
-
-    fn kill(&mut self, process: &mut Process) -> anyhow::Result<()> {
-        // The silence of a killed process counts from here.
-        (self.ending, self.killed, self.heard) = (true, true, Instant::now());
-        process.kill()
+        if running.stop().is_some_and(|at| now >= at) {
+            let pause = running
+                .fate
+                .and_then(|fate| fate.stopped)
+                .map_or(Duration::ZERO, |(_, pause)| pause);
+            (running.stopped, running.still) = (true, Some(now + pause));
+            self.tally.stops += 1;
+            running.process.stop()?;
+        }
+        if running.end().is_some_and(|at| now >= at) {
+            let gently = running.fate.is_some_and(|fate| fate.gently);
+            if gently && running.opened.is_some() && running.draining.is_none() {
+                running.draining = Some(now + DRAINING);
+                self.proceed(number, running)?;
+            } else {
+                running.kill()?;
+            }
+        }
+        if now >= running.silent() {
+            let unanswered = self.schedule.unanswered(number);
+            self.judge.trouble(format!(
+                "process {number} was silent for {SILENCE:?}; calls of {unanswered:?} are not answered"
+            ));
+            running.kill()?;
+        }
+        Ok(())
     }
 }

@@ -1,11 +1,12 @@
-//! What is delivered next: new messages, their duplicates, and messages that were not acknowledged.
+//! What is delivered next, and to which process: new messages, their duplicates, and messages that
+//! were not acknowledged.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use fastrand::Rng;
 
 use super::event::{Answer, Call, Handler, Moment};
-use super::plan::{self, Message};
+use super::plan::{self, Ledger, Message};
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,9 @@ const REMINDERS: usize = 40;
 /// All messages of a folder, and the calls in flight.
 pub(crate) struct Schedule {
     seed: u64,
+    ledger: Ledger,
     random: Rng,
+    /// How many calls a process gets at a time.
     callers: usize,
     /// How many messages the folder gets.
     limit: u64,
@@ -27,8 +30,8 @@ pub(crate) struct Schedule {
     /// Hanging messages that wait for the next process.
     parked: Vec<u64>,
     out: HashMap<u64, Sent>,
-    /// Calls that count against `callers`.
-    running: usize,
+    /// Calls of each process that count against `callers`.
+    running: HashMap<u32, usize>,
     /// Messages that may hang, at most [`HUNG`].
     hung: HashSet<u64>,
     /// Messages with a hanging body.
@@ -48,9 +51,15 @@ struct State {
     redriven: bool,
     /// The variant that has the key.
     winner: Option<u8>,
-    /// Redrives during this process: a letter, and the last token that belongs to it. An earlier
-    /// answer may arrive later.
-    redrives: Vec<(String, u64)>,
+    redrives: Vec<Redrive>,
+}
+
+/// A redrive in a process that has not ended. An earlier answer may arrive later.
+struct Redrive {
+    process: u32,
+    letter: String,
+    /// The last token that belongs to the letter.
+    last: u64,
 }
 
 struct Due {
@@ -59,14 +68,16 @@ struct Due {
 }
 
 struct Sent {
+    process: u32,
     n: u64,
     counts: bool,
 }
 
 impl Schedule {
-    pub(crate) fn new(seed: u64, callers: usize, limit: u64) -> Self {
+    pub(crate) fn new(seed: u64, ledger: Ledger, callers: usize, limit: u64) -> Self {
         Self {
             seed,
+            ledger,
             random: Rng::with_seed(seed),
             callers,
             limit,
@@ -74,7 +85,7 @@ impl Schedule {
             due: VecDeque::new(),
             parked: Vec::new(),
             out: HashMap::new(),
-            running: 0,
+            running: HashMap::new(),
             hung: HashSet::new(),
             hanging: HashSet::new(),
             unsettled: 0,
@@ -101,12 +112,12 @@ impl Schedule {
         self.messages.get_mut(usize::try_from(n).ok()?)
     }
 
-    /// Returns the next calls to make at once: several of a message with duplicates in flight, none
-    /// if nothing is due, and new messages only if `new`.
-    pub(crate) fn next(&mut self, new: bool) -> Vec<Call> {
+    /// Returns the next calls for a process to make at once: several of a message with duplicates in
+    /// flight, none if nothing is due, and new messages only if `new`.
+    pub(crate) fn next(&mut self, process: u32, new: bool) -> Vec<Call> {
         let new = new && (self.messages.len() as u64) < self.limit;
         if new && (self.due.is_empty() || self.random.bool()) {
-            return self.fresh();
+            return self.fresh(process);
         }
         while let Some(Due { n, wait }) = self.due.pop_front() {
             let Some(state) = self.state(n) else { continue };
@@ -114,7 +125,7 @@ impl Schedule {
                 continue;
             }
             let variant = self.variant(n);
-            return self.call(n, variant, wait).into_iter().collect();
+            return self.call(process, n, variant, wait).into_iter().collect();
         }
         Vec::new()
     }
@@ -130,12 +141,12 @@ impl Schedule {
         room
     }
 
-    fn fresh(&mut self) -> Vec<Call> {
+    fn fresh(&mut self, process: u32) -> Vec<Call> {
         let n = self.messages.len() as u64;
         if n > 0 && self.random.u32(..10) == 0 {
-            return self.reminder().into_iter().collect();
+            return self.reminder(process).into_iter().collect();
         }
-        let plan = plan::message(self.seed, n);
+        let plan = plan::message(self.seed, self.ledger, n);
         let hung = plan.handler == Handler::Hung;
         self.messages.push(State {
             plan,
@@ -163,14 +174,16 @@ impl Schedule {
                 } else {
                     0
                 };
-                self.call(n, variant, wait)
+                let mut call = self.call(process, n, variant, wait)?;
+                call.redelivered = false;
+                Some(call)
             })
             .collect()
     }
 
     /// Returns a duplicate of any message so far, sometimes with another content if it must be
     /// refused.
-    fn reminder(&mut self) -> Option<Call> {
+    fn reminder(&mut self, process: u32) -> Option<Call> {
         let n = self.random.u64(..self.messages.len() as u64);
         let probe = self.random.u32(..10) == 0;
         let state = self.state(n)?;
@@ -180,7 +193,7 @@ impl Schedule {
         let refused =
             probe && state.done && !state.plan.contended && state.plan.handler != Handler::Brief;
         let variant = if refused { 1 } else { self.variant(n) };
-        self.call(n, variant, 0)
+        self.call(process, n, variant, 0)
     }
 
     fn variant(&mut self, n: u64) -> u8 {
@@ -195,7 +208,7 @@ impl Schedule {
         }
     }
 
-    fn call(&mut self, n: u64, variant: u8, wait: u32) -> Option<Call> {
+    fn call(&mut self, process: u32, n: u64, variant: u8, wait: u32) -> Option<Call> {
         let drops = match self.random.u32(..100) {
             0..3 => Some(self.random.u32(..8)),
             3..30 => Some(self.random.u32(3..40)),
@@ -238,22 +251,27 @@ impl Schedule {
             wait,
             drop_after,
             kills,
+            redelivered: true,
         };
         self.calls += 1;
-        self.running += usize::from(counts);
-        self.out.insert(call.call, Sent { n, counts });
+        *self.running.entry(process).or_default() += usize::from(counts);
+        self.out.insert(call.call, Sent { process, n, counts });
         Some(call)
     }
 
     /// Takes the answer to a call.
     pub(crate) fn told(&mut self, call: u64, variant: u8, answer: &Answer) {
-        let Some(Sent { n, counts }) = self.out.remove(&call) else {
+        let Some(Sent { process, n, counts }) = self.out.remove(&call) else {
             return;
         };
-        self.running -= usize::from(counts);
+        if let Some(running) = self.running.get_mut(&process) {
+            *running -= usize::from(counts);
+        }
         let wait = match answer {
             Answer::NotYet { after } => after + 1,
             Answer::InProgress => 3,
+            // As a broker, which knows no better.
+            Answer::Away(_) => 100,
             _ => 0,
         };
         let Some(state) = self.state(n) else { return };
@@ -263,8 +281,11 @@ impl Schedule {
             Answer::Dead { letter, .. } => state
                 .redrives
                 .iter()
-                .any(|(redriven, _)| redriven == letter),
-            Answer::Own { token } => state.redrives.iter().any(|(_, last)| token <= last),
+                .any(|redrive| redrive.letter == *letter),
+            Answer::Own { token } => {
+                let late = |redrive: &Redrive| *token <= redrive.last;
+                state.redrives.iter().any(late)
+            }
             _ => false,
         };
         match answer {
@@ -300,21 +321,26 @@ impl Schedule {
         }
     }
 
-    /// Schedules a redriven message.
-    pub(crate) fn redriven(&mut self, n: u64, letter: &str, last: u64) {
+    /// Schedules a message that a process redrives.
+    pub(crate) fn redriven(&mut self, process: u32, n: u64, letter: &str, last: u64) {
         let Some(state) = self.state_mut(n) else {
             return;
         };
         let was = std::mem::replace(&mut state.settled, false);
         (state.redriven, state.winner) = (true, None);
-        state.redrives.push((letter.to_owned(), last));
+        state.redrives.push(Redrive {
+            process,
+            letter: letter.to_owned(),
+            last,
+        });
         self.unsettled += usize::from(was);
         self.due.push_back(Due { n, wait: 0 });
     }
 
     /// Schedules what the ended process had not answered, and a part of what it had.
-    pub(crate) fn process_ended(&mut self) {
-        let mut numbers: HashSet<u64> = self.out.drain().map(|(_, sent)| sent.n).collect();
+    pub(crate) fn process_ended(&mut self, process: u32) {
+        let unanswered = self.out.extract_if(|_, sent| sent.process == process);
+        let mut numbers: HashSet<u64> = unanswered.map(|(_, sent)| sent.n).collect();
         numbers.extend(self.due.drain(..).map(|due| due.n));
         numbers.extend(self.parked.drain(..));
         numbers.retain(|n| self.state(*n).is_some_and(|state| !state.settled));
@@ -329,12 +355,13 @@ impl Schedule {
         self.random.shuffle(&mut numbers);
         self.due
             .extend(numbers.into_iter().map(|n| Due { n, wait: 0 }));
-        self.running = 0;
-        self.hung.clear();
-        self.hanging.clear();
-        self.messages
-            .iter_mut()
-            .for_each(|state| state.redrives.clear());
+        self.running.remove(&process);
+        let out: HashSet<u64> = self.out.values().map(|sent| sent.n).collect();
+        self.hung.retain(|n| out.contains(n));
+        self.hanging.retain(|n| out.contains(n));
+        for state in &mut self.messages {
+            state.redrives.retain(|redrive| redrive.process != process);
+        }
     }
 
     /// Schedules all messages once more; no caller drops a call.
@@ -365,14 +392,16 @@ impl Schedule {
         !self.out.is_empty() && self.out.values().all(|sent| self.hanging.contains(&sent.n))
     }
 
-    /// Returns whether there is room for another call.
-    pub(crate) fn has_room(&self) -> bool {
-        self.running < self.callers
+    /// Returns whether a process has room for another call.
+    pub(crate) fn has_room(&self, process: u32) -> bool {
+        self.running
+            .get(&process)
+            .is_none_or(|running| *running < self.callers)
     }
 
-    /// Returns whether every call is answered.
-    pub(crate) fn nothing_is_out(&self) -> bool {
-        self.out.is_empty()
+    /// Returns whether every call of a process is answered.
+    pub(crate) fn nothing_is_out(&self, process: u32) -> bool {
+        self.out.values().all(|sent| sent.process != process)
     }
 
     /// Returns how many calls were made so far.
@@ -380,9 +409,10 @@ impl Schedule {
         self.calls
     }
 
-    /// Returns the messages with calls in flight.
-    pub(crate) fn unanswered(&self) -> Vec<u64> {
-        let mut numbers: Vec<_> = self.out.values().map(|sent| sent.n).collect();
+    /// Returns the messages with calls in flight in a process.
+    pub(crate) fn unanswered(&self, process: u32) -> Vec<u64> {
+        let its = self.out.values().filter(|sent| sent.process == process);
+        let mut numbers: Vec<_> = its.map(|sent| sent.n).collect();
         numbers.sort_unstable();
         numbers.dedup();
         numbers

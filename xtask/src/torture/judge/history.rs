@@ -2,8 +2,9 @@
 //! got, and whether all that agrees.
 
 use super::letters::Letter;
-use super::{Counts, Fault, ProcessEnd, Rule};
-use crate::torture::event::{self, Answer, Attempt, Ended, Handler, Record};
+use super::processes::{Moment, Processes};
+use super::{Counts, Fault, Rule};
+use crate::torture::event::{self, Answer, Ended, Handler, Record};
 
 impl Handler {
     /// Returns `retries` of its annotation plus the first attempt.
@@ -15,9 +16,18 @@ impl Handler {
             | Handler::Sync
             | Handler::Bury
             | Handler::Redeliver
-            | Handler::Reject => 4,
+            | Handler::Reject
+            | Handler::Counted
+            | Handler::Single
+            | Handler::Fresh => 4,
             Handler::Existing => 5,
         }
+    }
+
+    /// Returns whether an attempt may be claimed with its end only: then two may run at once, one
+    /// that is killed does not count, and tokens do not grow from start to start.
+    pub(super) fn claims_late(self) -> bool {
+        matches!(self, Handler::Single | Handler::Fresh)
     }
 }
 
@@ -28,13 +38,19 @@ pub(super) struct History {
     /// The attempts that started, by token.
     pub(super) runs: Vec<Run>,
     /// The result that a caller got: its token and digest.
-    answer: Option<(u64, u64)>,
+    pub(super) answer: Option<(u64, u64)>,
+    /// A process in which a caller got it.
+    pub(super) answered_in: Option<u32>,
     /// The token of the body's own error that a caller got as the final answer.
-    gave_up: Option<u64>,
+    pub(super) gave_up: Option<u64>,
     pub(super) letters: Vec<Letter>,
     pub(super) record: Option<Record>,
+    /// Token and digest of each row in the business table of transactional handlers.
+    pub(super) rows: Vec<(u64, u64)>,
     effects: u32,
     faults: Vec<(Rule, String)>,
+    /// Faults unless the process had lost its claims at that moment, which it may say later.
+    pub(super) suspicions: Vec<(Moment, Rule, String)>,
 }
 
 /// One attempt that started.
@@ -42,8 +58,11 @@ pub(super) struct History {
 pub(super) struct Run {
     pub(super) number: u32,
     pub(super) token: u64,
-    pub(super) process: usize,
-    variant: u8,
+    /// When it started.
+    pub(super) at: Moment,
+    pub(super) variant: u8,
+    /// Whether it returned a result whose transaction was not committed.
+    pub(super) refused: bool,
     pub(super) ended: Option<Ended>,
 }
 
@@ -54,11 +73,14 @@ impl History {
             contended,
             runs: Vec::new(),
             answer: None,
+            answered_in: None,
             gave_up: None,
             letters: Vec::new(),
             record: None,
+            rows: Vec::new(),
             effects: 0,
             faults: Vec::new(),
+            suspicions: Vec::new(),
         }
     }
 
@@ -75,19 +97,20 @@ impl History {
     }
 
     /// Returns whether its record may expire during the run.
-    fn forgets(&self) -> bool {
+    pub(super) fn forgets(&self) -> bool {
         self.handler == Handler::Brief
     }
 
     /// Returns whether it was redriven after this attempt or a later one.
-    fn redriven_since(&self, token: u64) -> bool {
-        self.letters
-            .iter()
-            .any(|letter| letter.redriven_with() >= Some(token))
+    pub(super) fn redriven_since(&self, token: u64) -> bool {
+        self.letters.iter().any(|letter| {
+            let redriven_with = letter.redriven_with();
+            redriven_with >= Some(token) || (self.handler.claims_late() && redriven_with.is_some())
+        })
     }
 
     /// Returns a known open letter. Open letters never expire, discarded ones may.
-    fn open_letter(&self) -> Option<String> {
+    pub(super) fn open_letter(&self) -> Option<String> {
         let stands = |letter: &&Letter| {
             letter.is_known_and_open() && !(self.forgets() && letter.is_discarded())
         };
@@ -97,120 +120,6 @@ impl History {
             .map(|letter| letter.id.clone())
     }
 
-    pub(super) fn started(
-        &mut self,
-        attempt: &Attempt,
-        process: usize,
-        body: bool,
-        newest_before: u64,
-    ) {
-        let Attempt {
-            number,
-            of,
-            token,
-            variant,
-            ..
-        } = *attempt;
-        let what = format!("attempt {number} with token {token}");
-        if of != self.handler.attempts() || number > of || number == 0 {
-            self.fault(
-                Rule::Budget,
-                format!("{what} of {of}, and there are {}", self.handler.attempts()),
-            );
-        }
-        if let Some((told, _)) = self.answer
-            && !self.forgets()
-        {
-            self.fault(
-                Rule::Doubled,
-                format!("{what} started after a caller got the result of token {told}"),
-            );
-        }
-        if let Some(letter) = self.open_letter() {
-            self.fault(
-                Rule::Doubled,
-                format!("{what} started though it is dead letter {letter}"),
-            );
-        }
-        let discarded = self.forgets() && self.letters.iter().any(Letter::is_discarded);
-        if let Some(last) = self
-            .gave_up
-            .filter(|last| !discarded && !self.redriven_since(*last))
-        {
-            self.fault(
-                Rule::Doubled,
-                format!("{what} started after a caller got the error of token {last} as final"),
-            );
-        }
-        let last = self.runs.last().map(|last| {
-            (
-                last.token,
-                last.number,
-                last.process,
-                last.variant,
-                last.ended,
-            )
-        });
-        if let Some((last_token, last_number, last_process, last_variant, ended)) = last {
-            if token <= last_token {
-                self.fault(
-                    Rule::Fencing,
-                    format!("{what} started after token {last_token}"),
-                );
-            }
-            if last_process == process && ended.is_none() {
-                self.fault(
-                    Rule::Fencing,
-                    format!("{what} started while token {last_token} was running"),
-                );
-            }
-            if last_process == process && matches!(ended, Some(Ended::Ok(_))) && !self.forgets() {
-                let text = format!(
-                    "{what} started in the process in which token {last_token} had returned its result"
-                );
-                self.fault(Rule::Doubled, text);
-            }
-            let redriven = self.redriven_since(last_token);
-            let expired = discarded || (self.forgets() && matches!(ended, Some(Ended::Ok(_))));
-            if number <= last_number && !redriven && !expired {
-                let text = format!(
-                    "{what} follows attempt {last_number} with token {last_token}: it was not counted"
-                );
-                self.fault(Rule::Budget, text);
-            }
-            let unknown = matches!(ended, None | Some(Ended::Gone));
-            if unknown && self.handler == Handler::Bury && !redriven {
-                let text =
-                    format!("{what} started, but the outcome of token {last_token} is unknown");
-                self.fault(Rule::Budget, text);
-            }
-            if ended == Some(Ended::Permanent) && last_process == process && !redriven {
-                self.fault(
-                    Rule::Budget,
-                    format!("{what} started after the permanent error of token {last_token}"),
-                );
-            }
-            if variant != last_variant && !redriven {
-                self.fault(
-                    Rule::Doubled,
-                    format!("{what} has another content than token {last_token}"),
-                );
-            }
-        }
-        if token <= newest_before {
-            let text = format!("{what} started after token {newest_before} of an earlier process");
-            self.fault(Rule::Fencing, text);
-        }
-        let ended = (!body).then_some(Ended::Failed);
-        self.runs.push(Run {
-            number,
-            token,
-            process,
-            variant,
-            ended,
-        });
-    }
-
     pub(super) fn ended(&mut self, token: u64, how: Ended) {
         match self.runs.iter_mut().rev().find(|run| run.token == token) {
             Some(run) if run.ended.is_none() => run.ended = Some(how),
@@ -218,6 +127,14 @@ impl History {
                 Rule::Fencing,
                 format!("token {token} ended as {how:?}, and was not running"),
             ),
+        }
+    }
+
+    /// Takes that a process could not commit the result that it has.
+    pub(super) fn not_committed(&mut self, process: u32) {
+        let of_the_process = |run: &&mut Run| run.at.process == process;
+        if let Some(run) = self.runs.iter_mut().rev().find(of_the_process) {
+            run.refused = self.handler.is_transactional();
         }
     }
 
@@ -233,8 +150,18 @@ impl History {
         self.effects > 1
     }
 
-    pub(super) fn told(&mut self, variant: u8, answer: &Answer, counts: &mut Counts) {
-        let refused = matches!(answer, Answer::Reused | Answer::Dropped);
+    pub(super) fn told(
+        &mut self,
+        process: u32,
+        variant: u8,
+        answer: &Answer,
+        processes: &Processes,
+        counts: &mut Counts,
+    ) {
+        let refused = matches!(
+            answer,
+            Answer::Reused | Answer::Dropped | Answer::Away(_) | Answer::Lost
+        );
         if !self.contended && variant != 0 && !refused {
             self.fault(
                 Rule::Doubled,
@@ -242,7 +169,10 @@ impl History {
             );
         }
         match answer {
-            Answer::Ok { token, digest } => self.told_ok(variant, (*token, *digest), counts),
+            Answer::Ok { token, digest } => {
+                self.told_ok(variant, (*token, *digest), counts);
+                self.answered_in = Some(process);
+            }
             Answer::Own { token } => self.told_own(*token),
             Answer::Dead { letter, discarded } => {
                 self.saw(letter);
@@ -263,6 +193,10 @@ impl History {
             Answer::NotYet { .. } | Answer::Panicked | Answer::TimedOut
                 if self.handler == Handler::Redeliver => {}
             Answer::Dropped => {}
+            // The torturer knows when it ended the server.
+            Answer::Away(_) => counts.refused += 1,
+            Answer::Lost if processes.has_lapsed(process) => counts.refused += 1,
+            Answer::NotCommitted if self.handler.is_transactional() => counts.refused += 1,
             refused => self.fault(Rule::Refused, format!("a caller was told {refused:?}")),
         }
     }
@@ -413,8 +347,14 @@ impl History {
     }
 
     /// Compares the record and the letters at the end with what happened.
-    pub(super) fn judge(&mut self, processes: &[ProcessEnd]) {
-        let last = self.runs.last().map_or(0, |run| run.token);
+    pub(super) fn judge(&mut self, processes: &Processes, counts: &mut Counts) {
+        for (then, rule, text) in std::mem::take(&mut self.suspicions) {
+            if !processes.had_lost(then) {
+                self.fault(rule, text);
+            }
+        }
+        let last = self.runs.iter().map(|run| run.token).max();
+        let last = last.filter(|_| !self.handler.claims_late()).unwrap_or(0);
         match (self.record.clone(), self.answer) {
             (None, _) => self.fault(Rule::Lost, "its record was not asked for"),
             (Some(Record::Live), _) => {
@@ -449,11 +389,12 @@ impl History {
             _ => {}
         }
         self.judge_letters(processes);
+        self.judge_rows(counts);
         if let Some(last) = self.gave_up.filter(|last| {
             !self
                 .letters
                 .iter()
-                .any(|letter| self.ends_at(letter) >= Some(*last))
+                .any(|letter| self.handler.claims_late() || self.ends_at(letter) >= Some(*last))
         }) {
             self.fault(
                 Rule::Lost,

@@ -1,7 +1,8 @@
 //! The letters of one message: each must match its record, its operator's acts and its attempts.
 
+use super::Rule;
 use super::history::{History, Run};
-use super::{ProcessEnd, Rule};
+use super::processes::Processes;
 use crate::torture::event::{self, Ended, Handler, Record};
 
 /// What is known of one letter.
@@ -58,7 +59,7 @@ impl History {
         }
     }
 
-    pub(super) fn judge_letters(&mut self, processes: &[ProcessEnd]) {
+    pub(super) fn judge_letters(&mut self, processes: &Processes) {
         let mut texts = Vec::new();
         let mut open = 0;
         for letter in &self.letters {
@@ -111,7 +112,7 @@ impl History {
     }
 
     /// Compares the attempts of each letter with what ran in its time.
-    fn attempts(&self, processes: &[ProcessEnd]) -> Vec<(Rule, String)> {
+    fn attempts(&self, processes: &Processes) -> Vec<(Rule, String)> {
         let mut texts = Vec::new();
         let ends = self
             .letters
@@ -146,7 +147,11 @@ impl History {
             }
             // Generations that ended with an expiry leave no letter, so runs cannot be assigned to
             // letters.
-            if self.handler != Handler::Brief {
+            if self.handler.claims_late() {
+                self.against_any_run(letter, processes)
+                    .into_iter()
+                    .for_each(wrong);
+            } else if self.handler != Handler::Brief {
                 self.against_the_journal(letter, &runs, processes)
                     .into_iter()
                     .for_each(wrong);
@@ -154,6 +159,7 @@ impl History {
         }
         if let Some(Record::Dead { token, .. } | Record::Discarded { token, .. }) = self.record
             && let Some(run) = self.runs.iter().find(|run| run.token > token)
+            && !self.handler.claims_late()
         {
             texts.push((
                 Rule::Doubled,
@@ -169,7 +175,8 @@ impl History {
             "budget_spent" => letter.attempts.len() == self.handler.attempts() as usize,
             "permanent_error" => last == Some("permanent"),
             "unknown_outcome" => {
-                self.handler == Handler::Bury && matches!(last, Some("crashed" | "dropped"))
+                self.handler == Handler::Bury
+                    && matches!(last, Some("crashed" | "dropped" | "lease_lapsed"))
             }
             "abandoned" => self.handler == Handler::Brief,
             _ => false,
@@ -180,14 +187,14 @@ impl History {
         &self,
         letter: &event::Letter,
         runs: &[&Run],
-        processes: &[ProcessEnd],
+        processes: &Processes,
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         for (number, outcome) in &letter.attempts {
             let run = runs.iter().position(|run| run.number == *number);
             // A kill or a drop may come between the claim and the body.
             let Some(place) = run else {
-                if !matches!(outcome.as_str(), "crashed" | "dropped") {
+                if !matches!(outcome.as_str(), "crashed" | "dropped" | "lease_lapsed") {
                     wrong.push(format!(
                         "attempt {number} is `{outcome}`, and its body never started"
                     ));
@@ -195,16 +202,21 @@ impl History {
                 continue;
             };
             let run = runs[place];
-            if !self.may_be(run, outcome) {
+            if !self.may_be(run, outcome, processes) {
                 wrong.push(format!(
                     "attempt {number} is `{outcome}`, and its body ended as {:?}",
                     run.ended
                 ));
             }
-            let lived_on = processes.get(run.process) == Some(&ProcessEnd::Closed)
-                || runs
-                    .get(place + 1)
-                    .is_some_and(|next| next.process == run.process);
+            let lived_on = match runs.get(place + 1) {
+                Some(next) if next.at.process == run.at.process => {
+                    !run.at.is_disturbed_until(next.at)
+                }
+                _ => {
+                    processes.is_closed(run.at.process)
+                        && !run.at.is_disturbed_until(processes.now(run.at.process))
+                }
+            };
             if outcome == "crashed" && lived_on {
                 wrong.push(format!(
                     "attempt {number} is `{outcome}`, and its process lived on"
@@ -222,10 +234,27 @@ impl History {
         wrong
     }
 
-    fn may_be(&self, run: &Run, outcome: &str) -> bool {
+    /// Compares the attempts of a letter with all runs: those that ended at the same time are counted
+    /// one after the other, and those that were killed are not.
+    fn against_any_run(&self, letter: &event::Letter, processes: &Processes) -> Vec<String> {
+        let without = |(number, outcome): &(u32, String)| {
+            let ran = self
+                .runs
+                .iter()
+                .any(|run| self.may_be(run, outcome, processes));
+            let unclaimed = matches!(outcome.as_str(), "crashed" | "dropped" | "lease_lapsed");
+            (!ran && !unclaimed)
+                .then(|| format!("attempt {number} is `{outcome}`, and no body was"))
+        };
+        letter.attempts.iter().filter_map(without).collect()
+    }
+
+    fn may_be(&self, run: &Run, outcome: &str, processes: &Processes) -> bool {
         match (outcome, run.ended) {
             // Whatever it did was not recorded.
             ("crashed", _) => true,
+            ("lease_lapsed", _) => run.at.new_life || processes.lost_since(run.at),
+            ("not_committed", Some(Ended::Ok(_))) => self.handler.is_transactional(),
             ("failed", ended) => ended == Some(Ended::Failed),
             ("permanent", ended) => ended == Some(Ended::Permanent),
             ("panicked", ended) => ended == Some(Ended::Panicked),

@@ -4,6 +4,9 @@
 
 mod history;
 mod letters;
+mod processes;
+mod rows;
+mod starts;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +16,9 @@ use std::fmt;
 use serde::Serialize;
 
 use super::event::{Answer, Event, Handler};
+use super::plan::Ledger;
 use history::History;
+use processes::Processes;
 
 /// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -89,20 +94,35 @@ pub(crate) struct Counts {
     pub(crate) dead: u64,
     pub(crate) discarded: u64,
     pub(crate) expired: u64,
+    /// Rows that were compared with their records.
+    pub(crate) rows: u64,
+    /// Lives that ended before their processes.
+    pub(crate) lapses: u64,
+    /// Calls that did not reach the server, or whose attempt was not committed or lost its lease.
+    pub(crate) refused: u64,
 }
 
 /// The histories of all messages, less than a kilobyte each.
 #[derive(Default)]
 pub(crate) struct Judge {
     histories: HashMap<u64, History>,
-    processes: Vec<ProcessEnd>,
-    /// The largest token of earlier processes, and of this one.
+    processes: Processes,
+    /// The largest token of earlier processes, and of this one. On a ledger that is shared, tokens
+    /// grow by message.
     newest: (u64, u64),
     pub(crate) counts: Counts,
     pub(crate) faults: Vec<Fault>,
 }
 
 impl Judge {
+    /// Returns the judge of processes on this ledger.
+    pub(crate) fn of(ledger: Ledger) -> Self {
+        Self {
+            processes: Processes::on(ledger),
+            ..Self::default()
+        }
+    }
+
     /// Takes a delivery of a message.
     pub(crate) fn delivered(&mut self, n: u64, handler: Handler, contended: bool) {
         self.histories
@@ -111,9 +131,11 @@ impl Judge {
     }
 
     /// Takes the end of a process.
-    pub(crate) fn process_ended(&mut self, how: ProcessEnd) {
-        self.processes.push(how);
-        self.newest.0 = self.newest.1;
+    pub(crate) fn process_ended(&mut self, process: u32, how: ProcessEnd) {
+        self.processes.ended(process, how);
+        if !self.processes.have_leases() {
+            self.newest.0 = self.newest.1;
+        }
     }
 
     /// Adds a fault that does not concern one message.
@@ -125,8 +147,9 @@ impl Judge {
         });
     }
 
-    /// Takes one event, in the order in which they happened.
-    pub(crate) fn take(&mut self, event: &Event) {
+    /// Takes one event of a process, in the order in which they happened.
+    pub(crate) fn take(&mut self, process: u32, event: &Event) {
+        self.processes.line(process);
         let n = match event {
             Event::Started(attempt) | Event::LookFailed(attempt) => attempt.n,
             Event::Letter(letter) => letter.n,
@@ -136,12 +159,18 @@ impl Judge {
             | Event::Seen { n, .. }
             | Event::Closing { n, .. }
             | Event::LetterClosed { n, .. }
+            | Event::NotCommitted { n, .. }
+            | Event::Row { n, .. }
             | Event::Record { n, .. } => *n,
             Event::Trouble { text } => return self.trouble(text),
-            Event::Opened | Event::Closed | Event::Hanging { .. } | Event::Aborting { .. } => {
-                return;
+            Event::Lapsed => {
+                self.counts.lapses += 1;
+                return self.processes.lapsed(process);
             }
-            Event::Killing | Event::Said => return,
+            Event::ServerEnds | Event::ServerIsBack => return self.processes.server_turned(),
+            Event::Opened | Event::Closed | Event::Gone => return,
+            Event::Hanging { .. } | Event::Aborting { .. } | Event::Killing => return,
+            Event::Away { .. } | Event::Said => return,
         };
         let Some(history) = self.histories.get_mut(&n) else {
             let text = format!("it was not delivered, but there is {event:?}");
@@ -151,12 +180,12 @@ impl Judge {
                 text,
             });
         };
-        let (process, counts) = (self.processes.len(), &mut self.counts);
+        let (processes, counts) = (&self.processes, &mut self.counts);
         match event {
             Event::Started(attempt) | Event::LookFailed(attempt) => {
                 let body = matches!(event, Event::Started(_));
                 counts.bodies += u64::from(body);
-                history.started(attempt, process, body, self.newest.0);
+                history.started(attempt, process, body, self.newest.0, processes);
                 self.newest.1 = self.newest.1.max(attempt.token);
             }
             Event::Effect { .. } => counts.effects_again += u64::from(history.has_an_effect()),
@@ -165,7 +194,7 @@ impl Judge {
                 variant, answer, ..
             } => {
                 counts.answers += u64::from(*answer != Answer::Dropped);
-                history.told(*variant, answer, counts);
+                history.told(process, *variant, answer, processes, counts);
             }
             Event::Seen { letter, .. } => history.saw(letter),
             Event::Closing {
@@ -188,6 +217,8 @@ impl Judge {
                 counts.letters += 1;
                 history.found_letter(letter);
             }
+            Event::NotCommitted { .. } => history.not_committed(process),
+            Event::Row { token, digest, .. } => history.rows.push((*token, *digest)),
             Event::Record { record, .. } => history.found_record(record, counts),
             _ => {}
         }
@@ -197,7 +228,7 @@ impl Judge {
     /// Compares the letters and records at the end with everything before.
     pub(crate) fn judge(&mut self) {
         for (n, history) in &mut self.histories {
-            history.judge(&self.processes);
+            history.judge(&self.processes, &mut self.counts);
             self.faults.extend(history.take_faults(*n));
         }
         self.faults.sort_by_key(|fault| (fault.n, fault.rule));

@@ -2,10 +2,12 @@
 
 mod answers;
 mod letters;
+mod shared;
 mod starts;
 
 use super::{Judge, ProcessEnd, Rule};
 use crate::torture::event::{Answer, Attempt, Ended, Event, Handler, Letter, Record};
+use crate::torture::plan::Ledger;
 
 /// The message of all journals.
 const N: u64 = 7;
@@ -14,12 +16,22 @@ const N: u64 = 7;
 struct Journal {
     judge: Judge,
     handler: Handler,
+    /// The process of the next event.
+    process: u32,
 }
 
 fn journal(handler: Handler) -> Journal {
-    let mut judge = Judge::default();
+    journal_on(Ledger::Sled, handler)
+}
+
+fn journal_on(ledger: Ledger, handler: Handler) -> Journal {
+    let mut judge = Judge::of(ledger);
     judge.delivered(N, handler, false);
-    Journal { judge, handler }
+    Journal {
+        judge,
+        handler,
+        process: 1,
+    }
 }
 
 /// Returns a journal in which two contents are delivered under one key.
@@ -29,6 +41,7 @@ fn contended() -> Journal {
     Journal {
         judge,
         handler: Handler::Plain,
+        process: 1,
     }
 }
 
@@ -39,8 +52,13 @@ fn digest(token: u64) -> u64 {
 
 impl Journal {
     fn event(mut self, event: &Event) -> Self {
-        self.judge.take(event);
+        self.judge.take(self.process, event);
         self
+    }
+
+    /// Returns the journal, which goes on in another process.
+    fn in_process(self, process: u32) -> Self {
+        Self { process, ..self }
     }
 
     fn starts(self, number: u32, token: u64) -> Self {
@@ -100,7 +118,8 @@ impl Journal {
     }
 
     fn process_ends(mut self, how: ProcessEnd) -> Self {
-        self.judge.process_ended(how);
+        self.judge.process_ended(self.process, how);
+        self.process += 1;
         self
     }
 

@@ -4,20 +4,29 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt;
+use idem_runtime::dead_letters::{LetterError, Watch};
+use idem_runtime::ledger::LedgerError;
 use idem_runtime::protocol::{Record as Remembered, RecordId, Settlement};
-use idem_runtime::{DeadLetter, Filter, Idem, LetterState, dead_letters::Watch};
+use idem_runtime::{DeadLetter, Filter, Idem, LetterState};
 use tokio::sync::Mutex;
 
 use crate::body::Message;
-use crate::emit::{emit, emit_and_die, emit_trouble};
-use crate::event::{Event, Letter, Record};
+use crate::emit::{emit, emit_and_die, emit_away, emit_trouble};
+use crate::event::{Event, Handler, Letter, Record};
+use crate::table;
 
-/// There is one operator, so a letter does not change between its listing and an act.
+/// There is one operator, so a letter does not change between its listing and an act. The torturer
+/// sees to it that no other process has one.
 static AT_WORK: Mutex<()> = Mutex::const_new(());
 
 /// Lists the newest open letters and closes some of them.
 pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
     let _at_work = AT_WORK.lock().await;
+    close_some(&idem, seed, kills).await;
+    emit(&Event::Said);
+}
+
+async fn close_some(idem: &Idem, seed: u64, kills: bool) {
     let mut random = fastrand::Rng::with_seed(seed);
     let letters = idem.dead_letters();
     let open = match letters
@@ -25,7 +34,7 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
         .await
     {
         Ok(open) => open,
-        Err(error) => return emit_trouble(format!("the open letters cannot be listed: {error:#}")),
+        Err(error) => return emit_failed("the open letters cannot be listed", &error),
     };
     let dies_of_seeing = kills && random.bool();
     for letter in open {
@@ -46,8 +55,9 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
             _ => continue,
         };
         let record = letter.record_id();
-        let token = match remembered(&idem, &record).await {
-            Record::Dead { token, letter } if letter == id => token,
+        let token = match remembered(idem, &record).await {
+            Some(Record::Dead { token, letter }) if letter == id => token,
+            None => continue,
             other => {
                 emit_trouble(format!(
                     "message {n} has the open letter {id}, and its record is {other:?}"
@@ -77,6 +87,12 @@ pub(crate) async fn operate(idem: Idem, seed: u64, kills: bool) {
                 letter: id,
                 redrive,
             }),
+            Err(LetterError::Ledger { source }) => {
+                emit_failed(
+                    &format!("message {n}: the open letter {id} cannot be closed"),
+                    &source,
+                );
+            }
             Err(error) => emit_trouble(format!(
                 "message {n}: the open letter {id} cannot be closed: {error:#}"
             )),
@@ -100,7 +116,7 @@ pub(crate) async fn emit_letters(idem: &Idem) {
     loop {
         let letters = match idem.dead_letters().list(&page).await {
             Ok(letters) => letters,
-            Err(error) => return emit_trouble(format!("the letters cannot be listed: {error:#}")),
+            Err(error) => return emit_failed("the letters cannot be listed", &error),
         };
         letters
             .iter()
@@ -112,26 +128,35 @@ pub(crate) async fn emit_letters(idem: &Idem) {
     }
 }
 
-/// Emits the record of a message.
-pub(crate) async fn emit_record(idem: &Idem, n: u64, id: &RecordId) {
-    emit(&Event::Record {
-        n,
-        record: remembered(idem, id).await,
-    });
+/// Emits the record of a message, and its rows.
+pub(crate) async fn emit_record(idem: &Idem, n: u64, handler: Handler) {
+    if handler.is_transactional() {
+        match table::rows(n).await {
+            Ok(rows) => rows
+                .into_iter()
+                .for_each(|(token, digest)| emit(&Event::Row { n, token, digest })),
+            Err(error) => emit_trouble(format!("the rows of {n} cannot be read: {error:#}")),
+        }
+    }
+    let id = RecordId::new(handler.name(), n.to_string());
+    if let Some(record) = remembered(idem, &id).await {
+        emit(&Event::Record { n, record });
+    }
 }
 
-async fn remembered(idem: &Idem, id: &RecordId) -> Record {
+/// Returns the record, if the ledger can be reached.
+async fn remembered(idem: &Idem, id: &RecordId) -> Option<Record> {
     let settled = match idem.record(id).await {
         Ok(Some(Remembered::Settled(settled))) => settled,
-        Ok(Some(Remembered::Live(_))) => return Record::Live,
-        Ok(None) => return Record::Absent,
+        Ok(Some(Remembered::Live(_))) => return Some(Record::Live),
+        Ok(None) => return Some(Record::Absent),
         Err(error) => {
-            emit_trouble(format!("the record of {id} cannot be read: {error:#}"));
-            return Record::Absent;
+            emit_failed(&format!("the record of {id} cannot be read"), &error);
+            return None;
         }
     };
     let token = settled.token;
-    match settled.end {
+    Some(match settled.end {
         Settlement::Done(_) => Record::Done { token },
         Settlement::Dead(letter) => Record::Dead {
             token,
@@ -147,6 +172,15 @@ async fn remembered(idem: &Idem, id: &RecordId) -> Record {
             ));
             Record::Absent
         }
+    })
+}
+
+/// Emits why the ledger did not do something.
+fn emit_failed(what: &str, error: &LedgerError) {
+    let text = format!("{what}: {error:#}");
+    match error {
+        LedgerError::Unavailable { .. } => emit_away(&text),
+        _ => emit_trouble(text),
     }
 }
 

@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
-use idem_runtime::Error;
+use idem_runtime::ledger::LedgerError;
+use idem_runtime::{Error, Idem};
 
 use crate::body::{Done, Failure, emit_at};
 use crate::event::{Answer, Call, Event, Moment};
 use crate::handlers;
 
 /// Makes one call, from its pause to its answer.
-pub(crate) async fn make(call: Call) {
+pub(crate) async fn make(idem: Idem, call: Call) {
     if call.wait > 0 {
         tokio::time::sleep(Duration::from_millis(call.wait.into())).await;
     }
     let answer = match call.drop_after {
-        None => answer(handlers::deliver(&call).await),
+        None => answer(handlers::deliver(&idem, &call).await),
         Some(after) => {
             match tokio::time::timeout(
                 Duration::from_millis(after.into()),
-                handlers::deliver(&call),
+                handlers::deliver(&idem, &call),
             )
             .await
             {
@@ -59,10 +60,18 @@ fn answer(result: Result<Done, Failure>) -> Answer {
         },
         Error::Panicked { .. } => Answer::Panicked,
         Error::TimedOut { .. } => Answer::TimedOut,
-        error => {
-            let mut text = format!("{error:#}");
-            text.truncate(text.floor_char_boundary(400));
-            Answer::Refused(text)
-        }
+        Error::LeaseLost { .. } => Answer::Lost,
+        Error::NotCommitted { .. } => Answer::NotCommitted,
+        Error::Ledger {
+            source: LedgerError::Unavailable { .. },
+            ..
+        } => Answer::Away(text(&error)),
+        _ => Answer::Refused(text(&error)),
     }
+}
+
+fn text(error: &Error) -> String {
+    let mut text = format!("{error:#}");
+    text.truncate(text.floor_char_boundary(400));
+    text
 }

@@ -1,16 +1,30 @@
 //! Events to the torturer.
 
 use std::io::Write;
+use std::sync::OnceLock;
 
-use crate::event::Event;
+use crate::event::{Event, Line};
 
 /// How many bytes a pipe takes in one write: at least 512 by POSIX, 4096 on Linux.
 const LONGEST_LINE: usize = 4096;
 
+/// The number of this process.
+static NUMBER: OnceLock<u32> = OnceLock::new();
+
+/// Sets the number of this process.
+pub(crate) fn number(number: u32) {
+    NUMBER.set(number).expect("it is set once");
+}
+
 /// Emits an event before anything else happens on this thread, in one write, so that a kill cuts
 /// between lines.
 pub(crate) fn emit(event: &Event) {
-    let mut line = serde_json::to_vec(event).expect("plain data");
+    let process = *NUMBER.get().expect("it is set at the start");
+    let line = Line {
+        process,
+        event: event.clone(),
+    };
+    let mut line = serde_json::to_vec(&line).expect("plain data");
     line.push(b'\n');
     assert!(
         line.len() <= LONGEST_LINE,
@@ -35,8 +49,19 @@ pub(crate) fn emit_and_die(event: &Event) {
 }
 
 /// Emits a fault.
-pub(crate) fn emit_trouble(mut text: String) {
+pub(crate) fn emit_trouble(text: String) {
+    emit(&Event::Trouble { text: cut(text) });
+}
+
+/// Emits that something was not done, because the server could not be reached.
+pub(crate) fn emit_away(error: &impl std::fmt::Display) {
+    let text = cut(format!("{error:#}"));
+    emit(&Event::Away { text });
+}
+
+/// Shortens a text to what a line has room for.
+pub(crate) fn cut(mut text: String) -> String {
     // Escaped, each byte takes six at most.
     text.truncate(text.floor_char_boundary(LONGEST_LINE / 8));
-    emit(&Event::Trouble { text });
+    text
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use idem_runtime::Error;
 use serde::{Deserialize, Serialize};
 
-use crate::emit::{emit, emit_and_die, emit_trouble};
+use crate::emit::{emit, emit_and_die, emit_away, emit_trouble};
 use crate::event::{Act, Attempt, Call, Ended, Event, Handler, Moment};
 use crate::table;
 
@@ -160,34 +160,52 @@ impl<'a> Running<'a> {
     }
 
     /// Does the work that must not be lost.
-    fn work(&self) {
+    async fn work(&self) -> sqlx::Result<()> {
         let Attempt {
             n, token, number, ..
         } = self.attempt;
         if self.call.handler == Handler::Existing {
-            table::put(n, token, number);
+            table::put(n, token, number).await?;
         }
-        emit(&Event::Effect { n, token });
+        self.worked();
+        Ok(())
+    }
+
+    fn worked(&self) {
+        let Attempt { n, token, .. } = self.attempt;
+        // A row of a transaction is work only once it is committed.
+        if !self.call.handler.is_transactional() {
+            emit(&Event::Effect { n, token });
+        }
+    }
+
+    /// Writes the attempt's row in its transaction, whatever comes of it.
+    async fn write(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let Attempt {
+            n, token, number, ..
+        } = self.attempt;
+        let digest = Done::by(token, number, self.call).digest();
+        let mut tx = idem_postgres::transaction().await?;
+        table::row(&mut tx, n, token, digest).await?;
+        Ok(())
+    }
+
+    fn fails(mut self, permanent: bool) -> Result<Done, Failure> {
+        let token = self.attempt.token;
+        self.ends(if permanent {
+            Ended::Permanent
+        } else {
+            Ended::Failed
+        });
+        Err(Failure::Planned { token, permanent })
     }
 
     /// Ends the body, async or not.
     fn end(mut self) -> Result<Done, Failure> {
         let token = self.attempt.token;
         match self.act() {
-            Act::Fail => {
-                self.ends(Ended::Failed);
-                Err(Failure::Planned {
-                    token,
-                    permanent: false,
-                })
-            }
-            Act::Permanent => {
-                self.ends(Ended::Permanent);
-                Err(Failure::Planned {
-                    token,
-                    permanent: true,
-                })
-            }
+            Act::Fail => self.fails(false),
+            Act::Permanent => self.fails(true),
             Act::Panic => panic!("{PLANNED}"),
             Act::Abort => {
                 emit(&Event::Aborting { n: self.call.n });
@@ -206,6 +224,12 @@ impl<'a> Running<'a> {
     }
 
     pub(crate) async fn run(self) -> Result<Done, Failure> {
+        if self.call.handler.is_transactional()
+            && let Err(error) = self.write().await
+        {
+            emit_away(&error);
+            return self.fails(false);
+        }
         match self.act() {
             Act::Linger => tokio::time::sleep(LINGERING).await,
             Act::Hang => {
@@ -215,7 +239,10 @@ impl<'a> Running<'a> {
             _ => tokio::task::yield_now().await,
         }
         if self.works() {
-            self.work();
+            if let Err(error) = self.work().await {
+                emit_away(&error);
+                return self.fails(false);
+            }
             tokio::task::yield_now().await;
         }
         self.end()
@@ -226,7 +253,7 @@ impl<'a> Running<'a> {
             std::thread::sleep(LINGERING);
         }
         if self.works() {
-            self.work();
+            self.worked();
         }
         self.end()
     }

@@ -1,5 +1,5 @@
-//! The process that `cargo xtask torture` kills: `tortured DIR`. It reads commands from stdin and
-//! writes events to stdout, one line of JSON each.
+//! The process that `cargo xtask torture` kills: `tortured NUMBER DIR`, or `tortured NUMBER URL`. It
+//! reads commands from stdin and writes events to stdout, one line of JSON each.
 
 #![expect(
     clippy::expect_used,
@@ -10,38 +10,30 @@ mod body;
 mod caller;
 mod emit;
 mod handlers;
+mod ledger;
 mod operator;
 mod table;
 // Both sides compile the same file.
-#[path = "../../../../xtask/src/torture/event.rs"]
+#[path = "../../../xtask/src/torture/event.rs"]
 mod event;
 
 use std::io::BufRead;
-use std::path::Path;
 
-use idem_runtime::Idem;
-use idem_runtime::protocol::RecordId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use emit::{emit, emit_trouble};
+use emit::{emit, emit_and_die, emit_trouble};
 use event::{Command, Event};
-
-/// Large enough for a ledger of 100,000 messages.
-const CACHE_BYTES: u64 = 64 << 20;
 
 #[tokio::main(worker_threads = 4)]
 async fn main() {
-    let folder = std::env::args().nth(1).expect("tortured DIR");
-    let folder = Path::new(&folder);
+    let mut arguments = std::env::args().skip(1);
+    let number = arguments.next().and_then(|number| number.parse().ok());
+    emit::number(number.expect("tortured NUMBER DIR"));
+    let place = arguments.next().expect("tortured NUMBER DIR");
     be_quiet();
-    table::read(&folder.join("table"));
-    let idem = match Idem::builder()
-        .cache(CACHE_BYTES)
-        .open(folder.join("ledger"))
-    {
-        Ok(idem) => idem,
-        Err(error) => return emit_trouble(format!("the ledger cannot be opened: {error:#}")),
+    let Some(idem) = ledger::open(&place).await else {
+        return;
     };
     idem.install().expect("the only one");
     emit(&Event::Opened);
@@ -50,20 +42,21 @@ async fn main() {
     let mut calls = JoinSet::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Call(call) => drop(calls.spawn(caller::make(call))),
+            Command::Call(call) => drop(calls.spawn(caller::make(idem.clone(), call))),
             // Beside the calls, as an operator would.
             Command::Operate { seed, kills } => {
                 drop(calls.spawn(operator::operate(idem.clone(), seed, kills)));
             }
             Command::Letters => operator::emit_letters(&idem).await,
-            Command::Record { n, handler } => {
-                operator::emit_record(&idem, n, &RecordId::new(handler.name(), n.to_string()))
-                    .await;
-            }
+            Command::Record { n, handler } => operator::emit_record(&idem, n, handler).await,
             Command::Close => {
                 while calls.join_next().await.is_some() {}
                 match idem.close().await {
                     Ok(()) => emit(&Event::Closed),
+                    Err(error) if place.starts_with("postgres://") => {
+                        let text = format!("{error:#}");
+                        emit_and_die(&Event::Away { text });
+                    }
                     Err(error) => emit_trouble(format!("the ledger cannot be closed: {error:#}")),
                 }
                 return;
@@ -95,7 +88,7 @@ fn commands() -> mpsc::UnboundedReceiver<Command> {
 fn be_quiet() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if panic.payload().downcast_ref::<&str>() != Some(&body::PLANNED) {
+        if panic.payload_as_str() != Some(body::PLANNED) {
             usual(panic);
         }
     }));

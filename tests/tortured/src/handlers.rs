@@ -1,15 +1,16 @@
 //! The handlers: one for each thing that an annotation can ask for, with the same body.
 //! `event::Handler` has their names, and the judge their budgets.
 
-use idem_runtime::idempotent;
+use idem_runtime::protocol::Origin;
+use idem_runtime::{Idem, idempotent};
 
 use crate::body::{Done, Failure, Message, Running, act, attempt, can_pass};
-use crate::emit::emit;
-use crate::event::{Act, Call, Event, Handler};
+use crate::emit::{emit, emit_away};
+use crate::event::{Act, Attempt, Call, Event, Handler};
 use crate::table;
 
 /// Makes one call. A sync handler is called on a worker thread and on a blocking one in turn.
-pub(crate) async fn deliver(call: &Call) -> Result<Done, Failure> {
+pub(crate) async fn deliver(idem: &Idem, call: &Call) -> Result<Done, Failure> {
     let message = Message::of(call);
     match call.handler {
         Handler::Plain => plain(message, call).await,
@@ -27,6 +28,12 @@ pub(crate) async fn deliver(call: &Call) -> Result<Done, Failure> {
         Handler::Existing => existing(message, call).await,
         Handler::Brief => brief(message, call).await,
         Handler::Reject => reject(message, call).await,
+        Handler::Counted => counted(message, call).await,
+        Handler::Single => single(message, call).await,
+        Handler::Fresh => {
+            let origin = Origin::new("torture", "messages").redelivered(call.redelivered);
+            idem.deliver(origin, fresh(message, call)).await.output
+        }
     }
 }
 
@@ -60,6 +67,21 @@ handlers! {
     );
     brief("torture.brief", retries = 1, backoff(initial = "1ms"), ttl = "1s");
     reject("torture.reject", retries = 3, backoff(initial = "2ms"), in_flight = "reject");
+    counted("torture.counted", retries = 3, backoff(initial = "2ms", max = "20ms", jitter), retry_if = can_pass);
+    single(
+        "torture.single",
+        retries = 3,
+        backoff(initial = "2ms", max = "20ms", jitter),
+        transaction = "single",
+        retry_if = can_pass
+    );
+    fresh(
+        "torture.fresh",
+        retries = 3,
+        backoff(initial = "2ms", max = "20ms", jitter),
+        transaction = "fresh",
+        retry_if = can_pass
+    );
 }
 
 #[idempotent(
@@ -77,15 +99,26 @@ fn sync(message: &Message, call: &Call) -> Result<Done, Failure> {
 async fn in_table(message: &Message, call: &Call) -> Result<Option<Done>, Failure> {
     let attempt = attempt(call);
     tokio::task::yield_now().await;
-    if let Some((token, number)) = table::look(message.n) {
+    let found = match table::look(message.n).await {
+        Ok(found) => found,
+        Err(error) => {
+            emit_away(&error);
+            return fails_to_look(attempt);
+        }
+    };
+    if let Some((token, number)) = found {
         return Ok(Some(Done::by(token, number, call)));
     }
     if act(call, attempt.number) == Act::FailToLook {
-        emit(&Event::LookFailed(attempt));
-        return Err(Failure::Planned {
-            token: attempt.token,
-            permanent: false,
-        });
+        return fails_to_look(attempt);
     }
     Ok(None)
+}
+
+fn fails_to_look(attempt: Attempt) -> Result<Option<Done>, Failure> {
+    emit(&Event::LookFailed(attempt));
+    Err(Failure::Planned {
+        token: attempt.token,
+        permanent: false,
+    })
 }

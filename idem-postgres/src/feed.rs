@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::mem;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -14,6 +15,7 @@ use idem_runtime::ledger::shared::Write;
 use idem_runtime::protocol::RecordId;
 use parking_lot::Mutex;
 use sqlx::postgres::{PgListener, PgPool};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -46,6 +48,8 @@ pub(crate) struct Feed {
     said: Mutex<Said>,
     bell: Notify,
     listener: tokio::sync::Mutex<Option<PgListener>>,
+    /// Where it listens.
+    runtime: OnceLock<Handle>,
 }
 
 /// What was said, and what is to be.
@@ -68,6 +72,7 @@ impl Feed {
             said: Mutex::default(),
             bell: Notify::new(),
             listener: tokio::sync::Mutex::default(),
+            runtime: OnceLock::new(),
         }
     }
 
@@ -117,7 +122,10 @@ impl Feed {
             match heard {
                 Ok(changed) if changed.is_empty() => {}
                 Ok(changed) => return changed,
-                Err(_) if pool.is_closed() => return std::future::pending().await,
+                Err(_) if pool.is_closed() => {
+                    *listener = None;
+                    return std::future::pending().await;
+                }
                 Err(error) => {
                     tracing::debug!("no hints between processes for a while: {error}");
                     *listener = None;
@@ -135,6 +143,7 @@ impl Feed {
 
     /// Listens, and tests whether messages arrive: through some poolers they do not.
     async fn listen(&self, pool: &PgPool) -> sqlx::Result<PgListener> {
+        let _ = self.runtime.set(Handle::current());
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(&self.channel).await?;
         self.test(&mut listener).await?;
@@ -239,6 +248,14 @@ impl Feed {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        // A listener panics where it is dropped without a runtime.
+        let _there = self.runtime.get().map(Handle::enter);
+        *self.listener.get_mut() = None;
     }
 }
 

@@ -1,7 +1,10 @@
 //! The clock: the only place that asks the system for the time.
 
 use std::pin::Pin;
+use std::sync::{LazyLock, mpsc};
 use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle};
 
 /// A point in time, in UTC.
 pub use jiff::Timestamp;
@@ -19,12 +22,9 @@ pub trait Clock: Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// The system's clock. Its timers belong to no executor, so a handler may be awaited on any of
-/// them.
+/// The system's clock. Its timers belong to no executor of the service's, so a handler may be awaited
+/// on any of them.
 pub(crate) struct SystemClock;
-
-/// The longest single sleep; a longer one is several.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
@@ -32,16 +32,30 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            let mut left = duration;
-            while !left.is_zero() {
-                let nap = left.min(LONGEST);
-                futures_timer::Delay::new(nap).await;
-                left -= nap;
-            }
-        })
+        let _there = TIMERS.enter();
+        Box::pin(tokio::time::sleep(duration))
     }
 }
+
+/// The runtime of the timers, of all Idems of the process and without an end. Its thread is woken when a
+/// timer is the first to end, not by each that begins: most are dropped before.
+#[expect(
+    clippy::expect_used,
+    reason = "std's `spawn` and tokio's runtimes panic there too"
+)]
+static TIMERS: LazyLock<Handle> = LazyLock::new(|| {
+    let (built, handle) = mpsc::sync_channel(1);
+    let run = move || {
+        let runtime = Builder::new_current_thread().enable_time().build();
+        if let Ok(runtime) = runtime {
+            let _ = built.send(runtime.handle().clone());
+            runtime.block_on(std::future::pending::<()>());
+        }
+    };
+    let thread = std::thread::Builder::new().name("idem-timers".to_owned());
+    let started = thread.spawn(run).ok().and_then(|_| handle.recv().ok());
+    started.expect("the operating system gives no thread for idem's timers")
+});
 
 /// Returns `start` plus `duration`, or the latest timestamp if that is out of range.
 pub(crate) fn after(start: Timestamp, duration: Duration) -> Timestamp {

@@ -127,25 +127,17 @@ BEGIN
     RETURN (SELECT setval('idem.note_number', greatest(last_value, above)) FROM idem.note_number);
 END $$;
 
--- Writes a batch in a runner's name: arrays are matched by the versions of their writes. Nothing takes
--- place if the runner is dead, if it comes later than `latest`, or if the body ended the attempt's
--- transaction that it is called in. How it is planned depends neither on the session that calls it nor
--- on how full a table is, and it is planned once for a session.
-CREATE FUNCTION idem.write(
+-- Writes rows in a runner's name: arrays are matched by their places. Nothing takes place if the runner
+-- is dead, if it comes later than `latest`, or if the body ended the attempt's transaction that it is
+-- called in. How it is planned depends neither on the session that calls it nor on how full a table
+-- is, and it is planned once for a session.
+CREATE FUNCTION idem.write_rows(
     runner_name text, latest timestamptz, in_attempt boolean,
     row_ids bytea[], row_expected bigint[], row_versions bigint[], row_live boolean[],
     row_due timestamptz[], row_owned boolean[], row_handlers text[], row_keys text[],
     row_records bytea[],
-    letter_versions bigint[] DEFAULT NULL, letter_ids uuid[] DEFAULT NULL,
-    letter_new boolean[] DEFAULT NULL, letter_handlers text[] DEFAULT NULL,
-    letter_keys text[] DEFAULT NULL, letter_states text[] DEFAULT NULL,
-    letter_reasons text[] DEFAULT NULL, letter_attempts integer[] DEFAULT NULL,
-    letter_errors text[] DEFAULT NULL, letter_first_seen timestamptz[] DEFAULT NULL,
-    letter_died_at timestamptz[] DEFAULT NULL, letter_closed_at timestamptz[] DEFAULT NULL,
-    letter_closed_why text[] DEFAULT NULL, letter_payloads text[] DEFAULT NULL,
-    letters bytea[] DEFAULT NULL,
-    note_versions bigint[] DEFAULT NULL, note_keys bytea[] DEFAULT NULL,
-    note_values bytea[] DEFAULT NULL, note_numbered boolean[] DEFAULT NULL,
+    -- The versions of writes that are not made.
+    not_made bigint[],
     OUT now timestamptz, OUT in_time boolean, OUT is_attempt boolean, OUT lives boolean,
     -- The writes that took place.
     OUT versions bigint[]
@@ -154,8 +146,8 @@ CREATE FUNCTION idem.write(
 #variable_conflict use_column
 DECLARE
     runner_id bigint;
-    without_letter bigint[] := '{}';
     changed bigint[];
+    ignored text;
 BEGIN
     SELECT idem.server_clock() + ahead,
         (SELECT id FROM idem.runner WHERE name = runner_name AND NOT dead)
@@ -170,21 +162,11 @@ BEGIN
     END IF;
     IF in_attempt THEN
         -- The commit must not come late.
-        PERFORM set_config('idle_in_transaction_session_timeout', '5000', true);
+        ignored := set_config('idle_in_transaction_session_timeout', '5000', true);
     END IF;
     IF current_setting('synchronous_commit') = 'off' THEN
         -- What was answered is durable.
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
-
-    IF cardinality(letter_ids) > 0 THEN
-        PERFORM FROM idem.letter WHERE id = ANY (letter_ids) ORDER BY id FOR UPDATE;
-        without_letter := ARRAY (
-            SELECT given.version
-            FROM unnest(letter_versions, letter_ids, letter_new) AS given (version, id, is_new)
-            WHERE NOT given.is_new
-                AND NOT EXISTS (SELECT FROM idem.letter AS l WHERE l.id = given.id)
-        );
+        ignored := set_config('synchronous_commit', 'on', true);
     END IF;
 
     IF array_position(row_expected, NULL) IS NOT NULL THEN
@@ -197,7 +179,7 @@ BEGIN
             FROM unnest(row_ids, row_expected, row_versions, row_live, row_due, row_owned,
                     row_handlers, row_keys, row_records)
                 AS w (id, expected, version, live, due, owned, handler, key, record)
-            WHERE w.expected IS NULL AND w.version <> ALL (without_letter)
+            WHERE w.expected IS NULL AND w.version <> ALL (not_made)
             ORDER BY w.id
             ON CONFLICT (id) DO NOTHING RETURNING version
         )
@@ -219,53 +201,84 @@ BEGIN
                     row_records)
                 AS w (id, expected, version, live, due, owned, record)
             WHERE r.id = ANY (row_ids) AND r.id = w.id AND r.version = w.expected
-                AND w.version <> ALL (without_letter)
+                AND w.version <> ALL (not_made)
             RETURNING r.version
         )
         SELECT array_agg(version) INTO changed FROM changed;
         versions := versions || changed;
     END IF;
+END $$;
 
-    IF cardinality(letter_ids) > 0 THEN
-        INSERT INTO idem.letter (id, handler, key, state, reason, attempts, error, first_seen,
+-- Writes rows with the letters and notes that belong to their versions. Where a letter has to exist and
+-- does not, its row is not written.
+CREATE FUNCTION idem.write_all(
+    runner_name text, latest timestamptz, in_attempt boolean,
+    row_ids bytea[], row_expected bigint[], row_versions bigint[], row_live boolean[],
+    row_due timestamptz[], row_owned boolean[], row_handlers text[], row_keys text[],
+    row_records bytea[],
+    letter_versions bigint[], letter_ids uuid[], letter_new boolean[], letter_handlers text[],
+    letter_keys text[], letter_states text[], letter_reasons text[], letter_attempts integer[],
+    letter_errors text[], letter_first_seen timestamptz[], letter_died_at timestamptz[],
+    letter_closed_at timestamptz[], letter_closed_why text[], letter_payloads text[],
+    letters bytea[],
+    note_versions bigint[], note_keys bytea[], note_values bytea[], note_numbered boolean[],
+    OUT now timestamptz, OUT in_time boolean, OUT is_attempt boolean, OUT lives boolean,
+    OUT versions bigint[]
+) LANGUAGE plpgsql VOLATILE
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    without_letter bigint[];
+BEGIN
+    PERFORM FROM idem.letter WHERE id = ANY (letter_ids) ORDER BY id FOR UPDATE;
+    without_letter := ARRAY (
+        SELECT given.version
+        FROM unnest(letter_versions, letter_ids, letter_new) AS given (version, id, is_new)
+        WHERE NOT given.is_new
+            AND NOT EXISTS (SELECT FROM idem.letter AS l WHERE l.id = given.id)
+    );
+    SELECT * INTO now, in_time, is_attempt, lives, versions
+        FROM idem.write_rows(runner_name, latest, in_attempt, row_ids, row_expected, row_versions,
+            row_live, row_due, row_owned, row_handlers, row_keys, row_records, without_letter);
+    IF cardinality(versions) = 0 THEN
+        RETURN;
+    END IF;
+    INSERT INTO idem.letter (id, handler, key, state, reason, attempts, error, first_seen,
+        died_at, closed_at, closed_why, payload, letter)
+    SELECT id, handler, key, state, reason, attempts, error, first_seen, died_at, closed_at,
+        closed_why, payload, letter
+    FROM unnest(letter_versions, letter_ids, letter_handlers, letter_keys, letter_states,
+            letter_reasons, letter_attempts, letter_errors, letter_first_seen, letter_died_at,
+            letter_closed_at, letter_closed_why, letter_payloads, letters)
+        AS given (version, id, handler, key, state, reason, attempts, error, first_seen,
             died_at, closed_at, closed_why, payload, letter)
-        SELECT id, handler, key, state, reason, attempts, error, first_seen, died_at, closed_at,
-            closed_why, payload, letter
-        FROM unnest(letter_versions, letter_ids, letter_handlers, letter_keys, letter_states,
-                letter_reasons, letter_attempts, letter_errors, letter_first_seen, letter_died_at,
-                letter_closed_at, letter_closed_why, letter_payloads, letters)
-            AS given (version, id, handler, key, state, reason, attempts, error, first_seen,
-                died_at, closed_at, closed_why, payload, letter)
-        WHERE given.version = ANY (versions) ORDER BY id
-        ON CONFLICT (id) DO UPDATE SET state = excluded.state, closed_at = excluded.closed_at,
-            closed_why = excluded.closed_why, payload = excluded.payload, letter = excluded.letter;
-    END IF;
-    IF cardinality(note_keys) > 0 THEN
-        WITH last_note AS MATERIALIZED (
-            -- The last change of a key counts.
-            SELECT DISTINCT ON (key, CASE WHEN numbered THEN place END) key, value, numbered, place
-            FROM unnest(note_versions, note_keys, note_values, note_numbered)
-                WITH ORDINALITY AS given (version, key, value, numbered, place)
-            WHERE given.version = ANY (versions)
-            ORDER BY key, CASE WHEN numbered THEN place END, place DESC
-        ),
-        note_numbered AS MATERIALIZED (
-            SELECT key, value, idem.next_note_number() AS number
-            FROM (SELECT key, value FROM last_note WHERE numbered ORDER BY place OFFSET 0) AS note
-        ),
-        note_deleted AS (
-            DELETE FROM idem.note USING last_note
-            WHERE note.key = ANY (note_keys) AND note.key = last_note.key
-                AND last_note.value IS NULL
-        )
-        INSERT INTO idem.note (key, value, number)
-        SELECT key, value, NULL FROM last_note WHERE NOT numbered AND value IS NOT NULL
-        UNION ALL
-        SELECT key || convert_to(lpad(to_hex(number), 16, '0'), 'UTF8'), value, number
-        FROM note_numbered
-        ORDER BY 1
-        ON CONFLICT (key) DO UPDATE SET value = excluded.value;
-    END IF;
+    WHERE given.version = ANY (versions) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, closed_at = excluded.closed_at,
+        closed_why = excluded.closed_why, payload = excluded.payload, letter = excluded.letter;
+    WITH last_note AS MATERIALIZED (
+        -- The last change of a key counts.
+        SELECT DISTINCT ON (key, CASE WHEN numbered THEN place END) key, value, numbered, place
+        FROM unnest(note_versions, note_keys, note_values, note_numbered)
+            WITH ORDINALITY AS given (version, key, value, numbered, place)
+        WHERE given.version = ANY (versions)
+        ORDER BY key, CASE WHEN numbered THEN place END, place DESC
+    ),
+    note_numbered AS MATERIALIZED (
+        SELECT key, value, idem.next_note_number() AS number
+        FROM (SELECT key, value FROM last_note WHERE numbered ORDER BY place OFFSET 0) AS note
+    ),
+    note_deleted AS (
+        DELETE FROM idem.note USING last_note
+        WHERE note.key = ANY (note_keys) AND note.key = last_note.key
+            AND last_note.value IS NULL
+    )
+    INSERT INTO idem.note (key, value, number)
+    SELECT key, value, NULL FROM last_note WHERE NOT numbered AND value IS NOT NULL
+    UNION ALL
+    SELECT key || convert_to(lpad(to_hex(number), 16, '0'), 'UTF8'), value, number
+    FROM note_numbered
+    ORDER BY 1
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 END $$;
 
 -- Breaks a transaction off whose last write was not made.

@@ -19,9 +19,10 @@ use crate::schema::Schema;
 use crate::time::Time;
 
 /// Most batches have neither letters nor notes.
-const ROWS: &str = "SELECT * FROM idem.write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+const ROWS: &str =
+    "SELECT * FROM idem.write_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '{}')";
 
-const ALL: &str = "SELECT * FROM idem.write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+const ALL: &str = "SELECT * FROM idem.write_all($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
     $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)";
 
 /// Makes the statement of a batch in a runner's name, which takes place by `latest` or never.
@@ -55,12 +56,20 @@ pub(crate) fn last_statements(
     call.0 += ", ";
     Time(latest).literal(&mut call.0);
     call.0 += ", true";
+    let function = if columns.has_beside() {
+        "write_all"
+    } else {
+        "write_rows"
+    };
+    let (idem, not_made) = (
+        schema.name(),
+        if columns.has_beside() { "" } else { ", '{}'" },
+    );
     let Literals(arguments) = columns.give(call);
-    let idem = schema.name();
     Ok(format!(
         "SAVEPOINT idem_end; SELECT (extract(epoch FROM now) * 1000000)::bigint, \
             CASE cardinality(versions) WHEN 0 THEN {idem}.overtaken() END \
-            FROM {idem}.write({arguments}); COMMIT"
+            FROM {idem}.{function}({arguments}{not_made}); COMMIT"
     ))
 }
 

@@ -1,6 +1,7 @@
 //! What waits for the committer.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -12,6 +13,10 @@ use crate::ledger::LedgerError;
 
 const JOBS_A_BATCH: usize = 256;
 const BYTES_A_BATCH: usize = 4 << 20;
+
+/// How many callers are waited for: on PostgreSQL it makes first calls of 16 callers faster by an
+/// eighth, and those of 256 slower by a quarter.
+const FEW: RangeInclusive<usize> = 2..=32;
 
 /// Jobs in the order in which they were asked for.
 #[derive(Default)]
@@ -70,13 +75,13 @@ impl Queue {
     }
 
     /// Waits until as many more jobs wait as were answered just now, but not longer than `most`:
-    /// their callers tend to have a next step. Without it, callers fall into two groups, of which one
-    /// waits while the other is written.
+    /// their callers tend to have a next step. Without it, few callers fall into two groups, of which
+    /// one waits while the other is written; of many, enough wait in any case.
     pub(super) async fn gather(&self, answered: usize, most: Duration) {
         let (start, all) = (Instant::now(), self.len() + answered);
         loop {
             tokio::task::yield_now().await;
-            let is_whole = answered < 2 || self.len() >= all.min(JOBS_A_BATCH);
+            let is_whole = !FEW.contains(&answered) || self.len() >= all;
             if is_whole || start.elapsed() >= most {
                 return;
             }

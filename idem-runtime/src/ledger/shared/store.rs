@@ -180,7 +180,7 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
-    /// Begins a transaction. The default refuses.
+    /// Begins a transaction, on the runtime of the attempt that carries it. The default refuses.
     ///
     /// # Errors
     /// When it cannot be begun.

@@ -68,8 +68,8 @@ impl Sessions {
     }
 
     /// Returns up to so many sessions for transactions, which are as the server gives them to the
-    /// service. In their [`Connection::begin`] a transaction is open always, so that it makes a
-    /// savepoint: who is lent one begins the transaction in SQL.
+    /// service. [`Connection::begin`] makes a savepoint in them, always: begin the transaction itself
+    /// in SQL.
     pub(crate) fn of_transactions(link: Link, most: u32) -> Self {
         Self::own(link, most, Purpose::Transactions)
     }

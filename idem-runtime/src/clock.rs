@@ -37,6 +37,9 @@ impl Clock for SystemClock {
     }
 }
 
+/// How soon a timer ends at the latest, so that one that begins is seldom the first to end.
+const TICK: Duration = Duration::from_secs(1);
+
 /// The runtime of the timers, of all Idems of the process and without an end. Its thread is woken when a
 /// timer is the first to end, not by each that begins: most are dropped before.
 #[expect(
@@ -49,7 +52,12 @@ static TIMERS: LazyLock<Handle> = LazyLock::new(|| {
         let runtime = Builder::new_current_thread().enable_time().build();
         if let Ok(runtime) = runtime {
             let _ = built.send(runtime.handle().clone());
-            runtime.block_on(std::future::pending::<()>());
+            runtime.block_on(async {
+                // While there is none at all, each that begins is the first.
+                loop {
+                    tokio::time::sleep(TICK).await;
+                }
+            });
         }
     };
     let thread = std::thread::Builder::new().name("idem-timers".to_owned());

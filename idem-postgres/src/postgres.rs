@@ -111,7 +111,7 @@ impl Postgres {
         self
     }
 
-    /// Sets how many transactions of attempts may be open in this process (default: 10). An attempt
+    /// Sets how many transactions of attempts may be open on one tokio runtime (default: 10). An attempt
     /// that needs one more waits.
     #[must_use]
     pub fn connections(mut self, most: u32) -> Self {

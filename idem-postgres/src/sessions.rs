@@ -1,8 +1,10 @@
 //! Connections that are lent for a while. Each is used on the runtime that it was made on, so that its
 //! answers wake the task that waits for them, and no other thread.
 
+use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::shared::StoreError;
@@ -20,6 +22,9 @@ use crate::link::{CONNECTING, Link, run};
 
 /// How long a connection may take to say that it still works, or to be given back.
 const COMING_BACK: Duration = Duration::from_secs(4);
+
+/// Of how many runtimes connections are kept.
+const RUNTIMES: usize = 8;
 
 /// After which time a connection is asked whether it still works.
 const IDLE: Duration = Duration::from_secs(1);
@@ -42,9 +47,18 @@ enum Source {
 #[derive(Debug)]
 struct Own {
     purpose: Purpose,
+    most: usize,
+    /// A runtime that stands still keeps its connections, and no others.
+    pools: Mutex<HashMap<Id, Arc<Pool>>>,
+    is_closed: AtomicBool,
+}
+
+/// The connections of a runtime.
+#[derive(Debug)]
+struct Pool {
     free: Arc<Semaphore>,
-    /// Those that were used longest ago first.
-    idle: Mutex<Vec<Idle>>,
+    /// Those that are not lent, and since when: what was used longest ago first.
+    idle: Mutex<Vec<(PgConnection, Instant)>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,15 +68,8 @@ enum Purpose {
     Transactions,
 }
 
-#[derive(Debug)]
-struct Idle {
-    connection: PgConnection,
-    runtime: Id,
-    since: Instant,
-}
-
 impl Sessions {
-    /// Returns up to so many sessions with idem's settings.
+    /// Returns up to so many sessions with idem's settings for each runtime.
     pub(crate) fn with_settings(link: Link, most: u32) -> Self {
         Self::own(link, most, Purpose::Reads)
     }
@@ -77,8 +84,9 @@ impl Sessions {
     fn own(link: Link, most: u32, purpose: Purpose) -> Self {
         let source = Source::Own(Arc::new(Own {
             purpose,
-            free: Arc::new(Semaphore::new(most as usize)),
-            idle: Mutex::default(),
+            most: most as usize,
+            pools: Mutex::default(),
+            is_closed: AtomicBool::default(),
         }));
         Self { link, source }
     }
@@ -138,12 +146,16 @@ impl Sessions {
         let Source::Own(own) = &self.source else {
             return;
         };
-        own.free.close();
-        let idle = std::mem::take(&mut *own.idle.lock());
+        own.is_closed.store(true, Ordering::Relaxed);
+        let pools = std::mem::take(&mut *own.pools.lock());
         // Closed they are in any case.
         let closing = async {
-            for idle in idle {
-                let _ = idle.connection.close().await;
+            for pool in pools.into_values() {
+                pool.free.close();
+                let idle = std::mem::take(&mut *pool.idle.lock());
+                for (connection, _) in idle {
+                    let _ = connection.close().await;
+                }
             }
         };
         let _ = timeout(COMING_BACK, closing).await;
@@ -151,18 +163,38 @@ impl Sessions {
 }
 
 impl Own {
-    async fn lend(self: &Arc<Self>, link: &Link) -> Result<Held, StoreError> {
-        let waited = timeout(CONNECTING, Arc::clone(&self.free).acquire_owned()).await;
+    async fn lend(&self, link: &Link) -> Result<Held, StoreError> {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(of_connecting(sqlx::Error::PoolClosed));
+        }
+        let pool = self.pool();
+        let waited = timeout(CONNECTING, Arc::clone(&pool.free).acquire_owned()).await;
         let permit = match waited {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(of_connecting(sqlx::Error::PoolClosed)),
             Err(_) => return Err(of_connecting(sqlx::Error::PoolTimedOut)),
         };
-        let connection = match self.idle().await {
+        let connection = match pool.idle().await {
             Some(connection) => connection,
             None => self.connect(link).await?,
         };
-        Ok(Held::Own(connection, Arc::clone(self), permit))
+        Ok(Held::Own(connection, pool, permit))
+    }
+
+    /// Returns the pool of this runtime.
+    fn pool(&self) -> Arc<Pool> {
+        let (here, mut pools) = (Handle::current().id(), self.pools.lock());
+        if !pools.contains_key(&here) && pools.len() >= RUNTIMES {
+            // Some may have ended.
+            pools.retain(|_, pool| pool.free.available_permits() < self.most);
+        }
+        let pool = pools.entry(here).or_insert_with(|| {
+            Arc::new(Pool {
+                free: Arc::new(Semaphore::new(self.most)),
+                idle: Mutex::default(),
+            })
+        });
+        Arc::clone(pool)
     }
 
     async fn connect(&self, link: &Link) -> Result<PgConnection, StoreError> {
@@ -177,24 +209,17 @@ impl Own {
         ended.map_err(of_connecting)?;
         Ok(connection)
     }
+}
 
-    /// Returns the connection of this runtime that was used last, if it still works.
+impl Pool {
+    /// Returns the connection that was used last, if it still works.
     async fn idle(&self) -> Option<PgConnection> {
-        let here = Handle::current().id();
-        let mut idle = {
-            let mut idle = self.idle.lock();
-            let Some(last) = idle.iter().rposition(|idle| idle.runtime == here) else {
-                // Those of other runtimes make room.
-                idle.clear();
-                return None;
-            };
-            idle.remove(last)
-        };
-        if idle.since.elapsed() < IDLE || still_works(&mut idle.connection).await {
-            return Some(idle.connection);
+        let (mut connection, since) = self.idle.lock().pop()?;
+        if since.elapsed() < IDLE || still_works(&mut connection).await {
+            return Some(connection);
         }
         // What broke it broke the others.
-        self.idle.lock().retain(|other| other.since > idle.since);
+        self.idle.lock().retain(|(_, other)| *other > since);
         None
     }
 }
@@ -214,7 +239,7 @@ pub(crate) struct Session {
 
 #[derive(Debug)]
 enum Held {
-    Own(PgConnection, Arc<Own>, OwnedSemaphorePermit),
+    Own(PgConnection, Arc<Pool>, OwnedSemaphorePermit),
     Service(PoolConnection<Postgres>),
 }
 
@@ -227,13 +252,9 @@ impl Session {
     /// Gives it back for others to use. No transaction must be open on it.
     pub(crate) fn give_back(mut self) {
         match self.held.take() {
-            Some(Held::Own(connection, own, permit)) => {
-                if !own.free.is_closed() {
-                    own.idle.lock().push(Idle {
-                        connection,
-                        runtime: self.runtime.id(),
-                        since: Instant::now(),
-                    });
+            Some(Held::Own(connection, pool, permit)) => {
+                if !pool.free.is_closed() {
+                    pool.idle.lock().push((connection, Instant::now()));
                 }
                 drop(permit);
             }

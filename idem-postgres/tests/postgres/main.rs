@@ -8,6 +8,7 @@ mod example;
 mod hints;
 mod laws;
 mod plans;
+mod runtimes;
 mod schema;
 mod store_laws;
 mod transactions;

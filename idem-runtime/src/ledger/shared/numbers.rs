@@ -47,10 +47,7 @@ impl Numbers {
         above: u64,
     ) -> Result<(), StoreError> {
         let (now, count) = (core.clock().now(), count as u64);
-        if is_old(self.since, now)
-            || self.next <= above
-            || self.end.saturating_sub(self.next) < count
-        {
+        if !self.has(count, above, now) {
             let wanted = count.max(A_BLOCK);
             let first = core.ask(core.store.reserve(wanted)).await?;
             *self = Self {
@@ -67,6 +64,17 @@ impl Numbers {
             }
         }
         Ok(())
+    }
+
+    fn has(&self, count: u64, above: u64, now: Timestamp) -> bool {
+        !is_old(self.since, now) && self.next > above && self.end.saturating_sub(self.next) >= count
+    }
+
+    /// Takes a number that is larger than `above`, if there is one.
+    pub(super) fn take_above(&mut self, above: u64, now: Timestamp) -> Option<u64> {
+        let number = self.has(1, above, now).then_some(self.next)?;
+        self.take();
+        Some(number)
     }
 
     /// Returns when the block was asked for.

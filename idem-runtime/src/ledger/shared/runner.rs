@@ -41,18 +41,21 @@ impl<S: Store> Core<S> {
     /// Returns the runner once it is known to live.
     pub(super) async fn living(&self) -> Result<Runner, StoreError> {
         loop {
-            self.lapse();
-            {
-                let life = self.life.lock();
-                if life.beat.is_some() {
-                    return Ok(Runner::clone(&life.runner));
-                }
+            if let Some(runner) = self.alive() {
+                return Ok(runner);
             }
             match self.beat().await {
                 Err(error) if error.kind == StoreErrorKind::RunnerDead => {}
                 answer => answer?,
             }
         }
+    }
+
+    /// Returns the runner if it is known to live.
+    pub(super) fn alive(&self) -> Option<Runner> {
+        self.lapse();
+        let life = self.life.lock();
+        life.beat.is_some().then(|| Runner::clone(&life.runner))
     }
 
     /// Says that the runner lives.
@@ -99,14 +102,14 @@ impl<S: Store> Core<S> {
     /// All claims of the life before have passed on, or may at any moment.
     fn begin_life(&self, life: &mut Life, why: &str) {
         let next = Life::numbered(&life.instance, life.number + 1);
+        self.own.clear();
+        self.context.claims.lose_all();
         tracing::warn!(
             runner = &*life.runner,
             next = &*next.runner,
             "all claims of this process are lost: {why}"
         );
         *life = next;
-        self.own.clear();
-        self.context.claims.lose_all();
     }
 
     /// Beats until the ledger has ended.

@@ -37,9 +37,11 @@ impl<S: Store> SharedTransaction<S> {
                 (runner, Plan::Write(planned)) => (runner, planned),
                 // Whether it is dead now, the next read tells.
                 (_, Plan::Retire(late, until)) => {
-                    core.ask_again(|| core.store.retire(&late, Some(until)))
-                        .await
-                        .map_err(before_commit)?;
+                    let retired = elsewhere(&core, async move |core| {
+                        core.ask_again(|| core.store.retire(&late, Some(until)))
+                            .await
+                    });
+                    retired.await.map_err(before_commit)?;
                     continue;
                 }
             };
@@ -78,29 +80,65 @@ fn before_commit(mut error: StoreError) -> StoreError {
     error
 }
 
+/// Returns the runner once it is known to live.
+async fn living<S: Store>(core: &Arc<Core<S>>) -> Result<Runner, StoreError> {
+    match core.alive() {
+        Some(runner) => Ok(runner),
+        None => elsewhere(core, async |core| core.living().await).await,
+    }
+}
+
+/// Takes a number that is larger than `above`.
+async fn number<S: Store>(core: &Arc<Core<S>>, above: u64) -> Result<u64, StoreError> {
+    let now = core.clock().now();
+    let numbers = core.numbers.try_lock().ok();
+    match numbers.and_then(|mut numbers| numbers.take_above(above, now)) {
+        Some(number) => Ok(number),
+        None => {
+            elsewhere(core, async move |core| {
+                let mut numbers = core.numbers.lock().await;
+                numbers.ensure(&core, 1, above).await?;
+                let number = numbers.peek();
+                numbers.take();
+                Ok(number)
+            })
+            .await
+        }
+    }
+}
+
+/// Asks the store for what all calls of the process need, on the background: the others would wait for
+/// a caller whose runtime stands still.
+async fn elsewhere<S: Store, T: Send + 'static, F>(
+    core: &Arc<Core<S>>,
+    work: impl FnOnce(Arc<Core<S>>) -> F,
+) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
+    let done = core.context.background.run(work(Arc::clone(core))).await;
+    done.unwrap_or_else(|closed| Err(StoreError::new(StoreErrorKind::Refused, closed.to_string())))
+}
+
 /// Decides a step by what this process knows of its own claim, or else by its row.
 async fn plan<S: Store>(
-    core: &Core<S>,
+    core: &Arc<Core<S>>,
     id: &RecordId,
     step: &Step,
     reads: bool,
 ) -> Result<(Runner, Plan), StoreError> {
-    let runner = core.living().await?;
+    let runner = living(core).await?;
     let known = (!reads).then(|| known(core, id, step, &runner)).flatten();
     let (row, now) = match known {
         Some(row) => (row, core.now()),
         None => read(core, id).await?,
     };
-    let mut numbers = core.numbers.lock().await;
-    let above = row.as_ref().map_or(0, |row| row.version);
-    numbers.ensure(core, 1, above).await?;
     let basis = Basis {
         runner: &runner,
         now,
-        number: numbers.peek(),
+        number: number(core, row.as_ref().map_or(0, |row| row.version)).await?,
     };
     let plan = core.plan(id, step, row, &basis).await?;
-    numbers.take();
     Ok((runner, plan))
 }
 
@@ -142,26 +180,21 @@ async fn read<S: Store>(
 
 /// Decides a claim without a write.
 pub(super) async fn foresee<S: Store>(
-    core: &Core<S>,
+    core: &Arc<Core<S>>,
     id: &RecordId,
     claim: Claim,
 ) -> Result<Foreseen, StoreError> {
-    let runner = core.living().await?;
+    let runner = living(core).await?;
     let (row, now) = read(core, id).await?;
     if row.as_ref().is_some_and(|row| row.owner != Owner::None) {
         return Ok(Foreseen::Claim);
     }
-    let mut numbers = core.numbers.lock().await;
-    let above = row.as_ref().map_or(0, |row| row.version);
-    numbers.ensure(core, 1, above).await?;
     let basis = Basis {
         runner: &runner,
         now,
-        number: numbers.peek(),
+        number: number(core, row.as_ref().map_or(0, |row| row.version)).await?,
     };
-    let foreseen = core.foresee(id, claim, row, &basis);
-    numbers.take();
-    Ok(foreseen)
+    Ok(core.foresee(id, claim, row, &basis))
 }
 
 impl<S: Store> Transaction for SharedTransaction<S> {

@@ -154,7 +154,7 @@ pub(crate) async fn a_viewer_may_look_and_is_told_which_grants_a_change_needs(
             .await
             .ended(1);
         assert!(
-            said.err.contains(&role) && said.err.contains("INSERT on idem.record"),
+            said.err.contains(&role) && said.err.contains("INSERT, UPDATE, DELETE on idem.record"),
             "{said:?}"
         );
     }

@@ -1,8 +1,12 @@
 //! The clock: the only place that asks the system for the time.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{LazyLock, mpsc};
-use std::time::Duration;
+use std::sync::{OnceLock, mpsc};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use tokio::runtime::{Builder, Handle};
 
@@ -32,21 +36,41 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let _there = TIMERS.enter();
-        Box::pin(tokio::time::sleep(duration))
+        if let Some(timers) = timers() {
+            let _there = timers.enter();
+            return Box::pin(tokio::time::sleep(duration));
+        }
+        // Where the system has no thread left, a timer ends when its future is polled for another
+        // reason.
+        let begun = Instant::now();
+        Box::pin(poll_fn(move |_| {
+            if begun.elapsed() >= duration {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }))
     }
 }
 
 /// How soon a timer ends at the latest, so that one that begins is seldom the first to end.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The runtime of the timers, of all Idems of the process and without an end. Its thread is woken when a
-/// timer is the first to end, not by each that begins: most are dropped before.
-#[expect(
-    clippy::expect_used,
-    reason = "std's `spawn` and tokio's runtimes panic there too"
-)]
-static TIMERS: LazyLock<Handle> = LazyLock::new(|| {
+/// Returns the runtime of the timers, of all Idems of the process and without an end. Its thread is woken
+/// when a timer is the first to end, not by each that begins: most are dropped before.
+fn timers() -> Option<&'static Handle> {
+    static STARTED: OnceLock<Handle> = OnceLock::new();
+    static STARTING: Mutex<()> = Mutex::new(());
+    if STARTED.get().is_none() {
+        let _one = STARTING.lock();
+        if STARTED.get().is_none() {
+            let _ = STARTED.set(start_timers()?);
+        }
+    }
+    STARTED.get()
+}
+
+fn start_timers() -> Option<Handle> {
     let (built, handle) = mpsc::sync_channel(1);
     let run = move || {
         let runtime = Builder::new_current_thread().enable_time().build();
@@ -61,9 +85,9 @@ static TIMERS: LazyLock<Handle> = LazyLock::new(|| {
         }
     };
     let thread = std::thread::Builder::new().name("idem-timers".to_owned());
-    let started = thread.spawn(run).ok().and_then(|_| handle.recv().ok());
-    started.expect("the operating system gives no thread for idem's timers")
-});
+    thread.spawn(run).ok()?;
+    handle.recv().ok()
+}
 
 /// Returns `start` plus `duration`, or the latest timestamp if that is out of range.
 pub(crate) fn after(start: Timestamp, duration: Duration) -> Timestamp {

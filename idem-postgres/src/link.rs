@@ -101,10 +101,11 @@ impl Link {
         })
     }
 
-    /// Returns a pool of idem's own sessions, which makes its connections when they are needed.
-    pub(crate) fn pool(&self, connections: u32, more: &[(&str, &str)]) -> PgPool {
+    /// Returns a pool of one session of idem's own, as a listener needs it, which connects when it is
+    /// needed.
+    pub(crate) fn listening(&self, more: &[(&str, &str)]) -> PgPool {
         PgPoolOptions::new()
-            .max_connections(connections)
+            .max_connections(1)
             .acquire_timeout(CONNECTING)
             .test_before_acquire(false)
             .connect_lazy_with(self.session(more))

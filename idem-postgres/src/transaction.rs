@@ -221,7 +221,7 @@ impl StoreTransaction for PostgresTransaction {
             let statement = statement(&self.schema, runner, latest, &writes, true)?;
             let rows = statement.fetch_all(&mut *self.open).await;
             // Nothing of it takes place before the commit.
-            let rows = rows.map_err(before_commit)?;
+            let rows = rows.map_err(|error| of_statement(error).before_commit())?;
             let answer = Answer::of(&rows)?;
             let now = self.time.tell(answer.now);
             // If the server's clock was set, it was not late.
@@ -282,13 +282,4 @@ impl StoreTransaction for PostgresTransaction {
             (_, error) => Err(of_statement(error.unwrap_or(sqlx::Error::RowNotFound))),
         }
     }
-}
-
-/// Classifies the error of a statement whose effects need a commit.
-fn before_commit(error: sqlx::Error) -> StoreError {
-    let mut error = of_statement(error);
-    if error.kind == StoreErrorKind::Lost {
-        error.kind = StoreErrorKind::Away;
-    }
-    error
 }

@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-
 use tokio::runtime::{Builder, Handle};
 
 /// A point in time, in UTC.

@@ -61,7 +61,7 @@ impl PostgresStore {
         lease: Duration,
     ) -> Self {
         // Through a pooler no message arrives.
-        let listener = (!link.bounced).then(|| link.pool(1, &UNSYNCED));
+        let listener = (!link.bounced).then(|| link.listening(&UNSYNCED));
         let feed = Feed::new(listener, schema.name());
         Self {
             schema,

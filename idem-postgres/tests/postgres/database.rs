@@ -22,6 +22,15 @@ impl Database {
         })
     }
 
+    /// Returns one with nothing but a business table, of orders by their numbers.
+    pub(crate) async fn with_orders() -> anyhow::Result<Self> {
+        let database = Self::empty().await?;
+        sqlx::raw_sql("CREATE TABLE orders (order_no text PRIMARY KEY)")
+            .execute(&mut database.connect().await?)
+            .await?;
+        Ok(database)
+    }
+
     /// Returns an empty one behind PgBouncer in transaction mode.
     pub(crate) async fn bounced() -> anyhow::Result<Self> {
         let mut database = Self::empty().await?;

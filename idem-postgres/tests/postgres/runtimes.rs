@@ -34,11 +34,7 @@ async fn place(order_no: String) -> Result<(), PlaceError> {
 }
 
 async fn shop() -> (Database, Idem) {
-    let database = Database::empty().await.unwrap();
-    sqlx::raw_sql("CREATE TABLE orders (order_no text PRIMARY KEY)")
-        .execute(&mut database.connect().await.unwrap())
-        .await
-        .unwrap();
+    let database = Database::with_orders().await.unwrap();
     let idem = Idem::builder().open_with(Postgres::connect(database.url()));
     (database, idem.await.unwrap())
 }

@@ -77,11 +77,7 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Self {
-        let database = Database::empty().await.unwrap();
-        sqlx::raw_sql("CREATE TABLE orders (order_no text PRIMARY KEY)")
-            .execute(&mut database.connect().await.unwrap())
-            .await
-            .unwrap();
+        let database = Database::with_orders().await.unwrap();
         let idem = Idem::builder().open_with(Postgres::connect(database.url()));
         let idem = idem.await.unwrap();
         Self { database, idem }

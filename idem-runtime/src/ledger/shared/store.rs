@@ -407,6 +407,16 @@ impl StoreError {
         }
     }
 
+    /// Says that what was asked for needs a commit that was not asked for: an answer that was
+    /// [lost](StoreErrorKind::Lost) says then that nothing took place.
+    #[must_use]
+    pub fn before_commit(mut self) -> Self {
+        if self.kind == StoreErrorKind::Lost {
+            self.kind = StoreErrorKind::Away;
+        }
+        self
+    }
+
     /// Sets the client's or the server's error.
     #[must_use]
     pub fn source(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {

@@ -32,7 +32,7 @@ impl<S: Store> SharedTransaction<S> {
             let reads = overtaken > 0;
             // Until the write, nothing of the transaction is touched, and can be tried again.
             let planned = core.ask_again(|| plan(&core, &id, &step, reads)).await;
-            let (runner, planned) = match planned.map_err(before_commit)? {
+            let (runner, planned) = match planned.map_err(StoreError::before_commit)? {
                 (_, Plan::Keep(reply)) => return Ok(reply),
                 (runner, Plan::Write(planned)) => (runner, planned),
                 // Whether it is dead now, the next read tells.
@@ -41,7 +41,7 @@ impl<S: Store> SharedTransaction<S> {
                         core.ask_again(|| core.store.retire(&late, Some(until)))
                             .await
                     });
-                    retired.await.map_err(before_commit)?;
+                    retired.await.map_err(StoreError::before_commit)?;
                     continue;
                 }
             };
@@ -70,14 +70,6 @@ impl<S: Store> SharedTransaction<S> {
         let message = "other processes changed the record each time";
         Err(StoreError::new(StoreErrorKind::Away, message))
     }
-}
-
-/// Classifies the error of a call that was made before the commit.
-fn before_commit(mut error: StoreError) -> StoreError {
-    if error.kind == StoreErrorKind::Lost {
-        error.kind = StoreErrorKind::Away;
-    }
-    error
 }
 
 /// Returns the runner once it is known to live.

@@ -108,6 +108,8 @@ pub(super) struct Drive {
     pub(super) claims_first: bool,
     /// What its attempt runs by, if that is not a claim.
     pub(super) unclaimed: Option<Box<Unclaimed>>,
+    /// Whether the handler says which errors are outages.
+    pub(super) knows_outages: bool,
     /// Where this call counts for a delivery.
     pub(super) counted: Option<Counted>,
     _entry: RunningCall,
@@ -144,6 +146,7 @@ impl Drive {
             asked: Asked::default(),
             claims_first: false,
             unclaimed: None,
+            knows_outages: false,
             counted: None,
             _entry: entry,
         })

@@ -17,12 +17,29 @@ impl Live {
         RecordId::new(self.handler.clone(), self.key.clone())
     }
 
-    /// Returns the number of the running attempt, or of the last one.
+    /// Returns the number of the running attempt, or of the last one that was charged.
     pub(super) fn number(&self) -> u32 {
         match self.phase {
             Phase::Running { number, .. } => number,
-            Phase::Waiting { .. } => self.past.last().map_or(0, |attempt| attempt.number),
+            Phase::Waiting { .. } => self.past.last().map_or(0, PastAttempt::charged),
         }
+    }
+
+    /// Returns how many outages in a row came last.
+    pub(super) fn outages(&self) -> u32 {
+        let last = self.past.last();
+        let last = last.filter(|last| last.outcome == AttemptOutcome::Outage);
+        last.map_or(0, PastAttempt::times)
+    }
+
+    /// Adds an attempt that ended. Outages in a row are one entry, so that hours of them leave a
+    /// small record.
+    pub(super) fn ended(&mut self, attempt: PastAttempt) {
+        let rest = match self.past.last_mut() {
+            Some(last) => last.absorb(attempt),
+            None => Some(attempt),
+        };
+        self.past.extend(rest);
     }
 
     /// Returns whether this letter was redriven, and no attempt has followed.
@@ -106,6 +123,7 @@ impl Live {
             outcome,
             error: None,
             token: Some(self.token),
+            outages: None,
         });
         self.phase = Phase::Waiting {
             since: facts.now,
@@ -121,6 +139,7 @@ impl Live {
         match last.outcome {
             AttemptOutcome::Permanent => Some(Reason::PermanentError),
             AttemptOutcome::ResultNotStorable => Some(Reason::ResultNotStorable),
+            AttemptOutcome::Outage => None,
             unknown if unknown.is_unknown() && self.budget.on_crash == OnCrash::Bury => {
                 Some(Reason::UnknownOutcome)
             }

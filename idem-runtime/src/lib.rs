@@ -53,6 +53,7 @@ mod message;
 pub mod metrics;
 pub mod notes;
 pub mod outbox;
+pub mod pause;
 pub mod protocol;
 
 pub use call::{Attempt, attempt};

@@ -38,6 +38,9 @@ impl Drop for Drive {
             }
             State::Running { grant, since, .. } => {
                 self.count_attempt(since, AttemptOutcome::Dropped.as_str());
+                if let Some(pass) = self.pass.take() {
+                    pass.shows(false);
+                }
                 let Grant { token, number, .. } = grant;
                 let failed = Failed {
                     token,

@@ -8,6 +8,7 @@ mod body;
 mod claims;
 mod dropped;
 mod errors;
+mod gated;
 mod lease;
 mod machine;
 pub(crate) mod on_behalf;

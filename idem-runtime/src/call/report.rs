@@ -20,6 +20,7 @@ use crate::handler::RetryMode;
 use crate::idem::shared::Shared;
 use crate::ledger::LedgerError;
 use crate::outbox;
+use crate::pause::{self, Failure};
 use crate::protocol::{
     AttemptOutcome, Failed, Grant, NoteChange, RecordId, Reply, Step, StoredResult,
 };
@@ -151,12 +152,28 @@ impl Drive {
                 )
             }
         };
+        let pass = self.pass.take();
+        let spared = pass.as_ref();
+        let spared = spared.is_some_and(|pass| pass.spares(outcome, self.handler().on_crash));
+        let outcome = if spared {
+            AttemptOutcome::Outage
+        } else {
+            outcome
+        };
         let after = match (outcome, after) {
             (AttemptOutcome::Outage, AfterReport::Failed(error)) => AfterReport::Outage(error),
             (_, after) => after,
         };
         self.count_attempt(since, outcome.as_str());
         let text = cut(text);
+        let failure = Failure {
+            outcome,
+            knows_outages: self.knows_outages,
+            delivered: self.counted.is_some(),
+            key: &self.id().key,
+            error: &text,
+        };
+        pause::failed(self.idem(), &self.request.named.gate, pass, &failure);
         let (id, of) = (
             self.id(),
             self.handler().retries.saturating_add(1).max(number),
@@ -303,6 +320,13 @@ impl Drive {
             }
             reply => reply,
         };
+        let pass = self.pass.take();
+        if matches!(
+            (&after, &reply),
+            (AfterReport::Done { .. }, Ok(Reply::Recorded))
+        ) {
+            pause::succeeded(&self.request.named.gate, pass);
+        }
         let verdict = self.counted.is_some().then(|| self.verdict(&reply));
         let (result, outcome) = self.caller_result(reply, after);
         match &result {

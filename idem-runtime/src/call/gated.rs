@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::machine::{Drive, Wait, Waited};
+use crate::handler::Handler;
 use crate::ledger::Leases;
 use crate::pause::{Admitted, admit};
 use crate::protocol::{Change, DeadLetterId, Decision, Facts, Reply, decide_claim};
@@ -25,7 +26,9 @@ impl Drive {
             if record == Change::Keep && !(waits && named.gate.closed(now).is_some()) {
                 return Ok(Waited::Answered(reply));
             }
-            Ok(match admit(&idem, &named.gate, named.handler).await? {
+            let Handler { timeout, lease, .. } = *named.handler;
+            let term = timeout.unwrap_or(lease).max(lease);
+            Ok(match admit(&idem, &named.gate, term).await? {
                 Admitted::Open => Waited::Elapsed,
                 Admitted::With(pass) => Waited::LetIn(pass),
                 Admitted::No(away) => Waited::TurnedAway(away),

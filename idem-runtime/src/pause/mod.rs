@@ -24,7 +24,7 @@ mod state;
 mod turn;
 mod watch;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 pub(crate) use ended::{Failure, failed, succeeded};
 pub(crate) use gate::{Gate, TurnedAway};
@@ -39,9 +39,6 @@ pub(crate) use watch::watch;
 use crate::idem::Idem;
 use crate::ledger::LedgerError;
 use crate::protocol::Actor;
-
-/// A recovery without a failure is over after so long, however few messages came.
-const RECOVERED: Duration = Duration::from_secs(30);
 
 impl Idem {
     /// Pauses a handler by hand, on all processes of the ledger, until it is
@@ -106,7 +103,7 @@ impl Idem {
     }
 
     async fn by_hand(&self, handler: &str, step: &Move) -> Result<Option<Pause>, LedgerError> {
-        let (shared, step) = (std::sync::Arc::clone(self.shared()), step.clone());
+        let (shared, step) = (Arc::clone(self.shared()), step.clone());
         let gate = shared.pauses.gate(handler);
         let went = self.background().run(async move {
             let pauses = &shared.pauses;

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::gate::{Entry, Gate, TurnedAway};
 use super::state::{Move, PauseCause, PauseState};
 use crate::clock::BoxFuture;
-use crate::handler::Handler;
 use crate::idem::Idem;
 use crate::idem::background::Background;
 use crate::idem::shared::Shared;
@@ -37,11 +37,12 @@ pub(crate) enum Admitted {
     No(TurnedAway),
 }
 
-/// Asks the gate of a handler whether a call may run.
+/// Asks the gate of a handler whether a call may run. If it is let through to see, and there is no
+/// news of it within `term`, another one is.
 pub(crate) fn admit(
     idem: &Idem,
     gate: &Arc<Gate>,
-    handler: &'static Handler,
+    term: Duration,
 ) -> BoxFuture<'static, Result<Admitted, LedgerError>> {
     let (shared, background) = (Arc::clone(idem.shared()), idem.background().clone());
     let now = shared.clock.now();
@@ -61,7 +62,7 @@ pub(crate) fn admit(
             let id = format!("{}/{}", shared.instance, shared.next_nonce());
             let pass = pass(Kind::Ended);
             // It goes on when the call is dropped: then the pass is, too.
-            let asking = background.run(ask(pass, id, handler));
+            let asking = background.run(ask(pass, id, term));
             return Box::pin(async move { asking.await? });
         }
     };
@@ -69,15 +70,11 @@ pub(crate) fn admit(
 }
 
 /// Asks all processes to be the one that is let through.
-async fn ask(
-    mut pass: Box<Pass>,
-    id: String,
-    handler: &'static Handler,
-) -> Result<Admitted, LedgerError> {
+async fn ask(mut pass: Box<Pass>, id: String, term: Duration) -> Result<Admitted, LedgerError> {
     let Pass { shared, gate, .. } = &*pass;
     let step = Move::Probe {
         prober: id.clone(),
-        term: handler.timeout.unwrap_or(handler.lease).max(handler.lease),
+        term,
     };
     let went = shared
         .pauses
@@ -117,7 +114,7 @@ impl Pass {
     }
 
     /// The attempt showed that the handler can run, or that it cannot.
-    pub(crate) fn shows(mut self: Box<Self>, runs: bool) {
+    pub(crate) fn shows(mut self, runs: bool) {
         match std::mem::replace(&mut self.kind, Kind::Ended) {
             Kind::Probe { id: prober, .. } if runs => self.go(Move::Recover { prober }),
             Kind::Probe { id: prober, .. } => self.go(Move::Fail { prober }),

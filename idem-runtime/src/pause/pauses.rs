@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
+use super::PauseRules;
 use super::gate::Gate;
 use super::state::{Move, Pause, PauseState, Stored, decide};
-use super::{PauseRules, RECOVERED};
 use crate::clock::{Clock, after};
 use crate::ledger::{Leases, Ledger, LedgerError};
 use crate::protocol::{ExpectedNote, NoteChange};
@@ -18,6 +19,8 @@ use crate::protocol::{ExpectedNote, NoteChange};
 const NOTES: &str = "pause/";
 /// The longest name that a note's key holds as it is.
 const LONGEST: usize = 190;
+/// A recovery without a failure is over after so long, however few messages came.
+const RECOVERED: Duration = Duration::from_secs(30);
 /// How many notes are read at a time.
 const PAGE: usize = 256;
 /// How often a move is decided again because another process was first.

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::handler::Backoff;
-
 /// When a handler pauses by itself, and how long until one message is let through to see.
 ///
 /// ```
@@ -72,13 +70,10 @@ impl PauseRules {
 
     /// Returns the time until the next message is let through, after this many that failed.
     pub(super) fn wait_after(&self, probes: u32) -> Duration {
-        let backoff = Backoff {
-            initial: self.first,
-            factor: 2.0,
-            max: self.longest,
-            jitter: true,
-        };
-        backoff.pause(probes.saturating_add(1))
+        let doubled = 1_u32.checked_shl(probes).unwrap_or(u32::MAX);
+        let wait = self.first.saturating_mul(doubled).min(self.longest);
+        // Replicas, and handlers that need the same, are not let through at one time.
+        wait.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 

@@ -330,7 +330,7 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
     } else if matches!(live.phase, Phase::Running { .. }) {
         return keep(Reply::Unchanged);
     }
-    if facts.now >= after(until, live.budget.ttl) {
+    if facts.now >= after(until, live.patience()) {
         bury(live, Reason::Abandoned, facts)
     } else {
         keep(Reply::Unchanged)

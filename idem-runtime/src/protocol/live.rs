@@ -1,5 +1,7 @@
 //! Questions to a live record: its holder, its last attempt, its budget.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::attempt::{AttemptOutcome, PastAttempt};
@@ -9,6 +11,9 @@ use super::letter::{DeadLetterId, Reason};
 use super::record::RecordId;
 use super::record::{Live, OnCrash, Phase, Settled, Settlement};
 use crate::clock::after;
+
+/// An outage that lasts no longer than this makes no message abandoned.
+const OUTLASTED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Live {
     /// Returns the id of its record.
@@ -85,6 +90,15 @@ impl Live {
         }
     }
 
+    /// Returns how long it waits for its message to come again. In an outage a broker may hold that
+    /// back for longer than the time to live.
+    pub(super) fn patience(&self) -> Duration {
+        match self.outages() {
+            0 => self.budget.ttl,
+            _ => self.budget.ttl.max(OUTLASTED),
+        }
+    }
+
     /// Returns when time alone may change it in a ledger with leases: a lease that lapses buries
     /// the last attempt, and the time to live all the others.
     pub(super) fn due(&self) -> Timestamp {
@@ -95,7 +109,7 @@ impl Live {
                 until
             }
             Phase::Running { until, .. } | Phase::Waiting { until, .. } => {
-                after(until, self.budget.ttl)
+                after(until, self.patience())
             }
         }
     }

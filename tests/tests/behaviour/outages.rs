@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use idem_runtime::clock::Clock;
 use idem_runtime::dead_letters::AttemptOutcome::{Failed, Outage, Permanent};
 use idem_runtime::pause::PauseRules;
 use idem_runtime::protocol::{Live, Record, RecordId};
@@ -161,7 +162,7 @@ async fn a_hundred_thousand_outages_leave_a_small_record() {
     let (id, clock) = (RecordId::new("outages.long", "A-1"), ManualClock::default());
     let (mut record, mut sizes) = (None, Vec::new());
     for token in 1..=100_000_u64 {
-        let now = idem_runtime::clock::Clock::now(&clock);
+        let now = clock.now();
         let facts = Facts::new(now, token * 2, DeadLetterId::from_bytes([0; 16]), "one");
         let budget = Budget::new(1, Duration::from_secs(60));
         let claim = Claim::new("one", b"{}".as_slice(), budget, Duration::from_secs(30));
@@ -180,12 +181,20 @@ async fn a_hundred_thousand_outages_leave_a_small_record() {
         record = Some(waiting);
         clock.advance(Duration::from_secs(50));
         // Each attempt renews the time to live.
-        let now = idem_runtime::clock::Clock::now(&clock);
+        let now = clock.now();
         let facts = Facts::new(now, token * 2 + 1, DeadLetterId::from_bytes([0; 16]), "one");
         let swept = decide(&id, record.clone(), &Step::Sweep, &facts);
         assert_eq!(swept.reply, Reply::Unchanged, "after attempt {token}");
     }
     assert!(sizes[1] < sizes[0] + 40, "{sizes:?}");
+    // A broker may hold the message back for a week, whatever the time to live is.
+    for (days, letter) in [(6, false), (2, true)] {
+        clock.advance(Duration::from_secs(days * 24 * 60 * 60));
+        let now = clock.now();
+        let facts = Facts::new(now, u64::MAX, DeadLetterId::from_bytes([0; 16]), "one");
+        let swept = decide(&id, record.clone(), &Step::Sweep, &facts).reply;
+        assert_eq!(matches!(swept, Reply::DeadLettered(_)), letter, "{swept:?}");
+    }
 }
 
 /// The process is gone in the middle of a body, and of an outage: that is one attempt.

@@ -7,6 +7,7 @@
 //! [examples]: #the-repository
 //! [guarantees]: #the-repository
 //! [operations]: #the-repository
+//! [outages]: #the-repository
 //! [tour]: #the-repository
 //! [testing]: #the-repository
 //! [benchmarks]: #the-repository

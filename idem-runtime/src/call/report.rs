@@ -67,7 +67,8 @@ enum AfterReport {
         outcome: &'static str,
         /// Whether messages go into the outbox with it.
         sends: bool,
-        /// Set where the ledger was away as the attempt's transaction was to be committed.
+        /// Set where the ledger was away as the attempt's transaction was to be committed, once too
+        /// often for another attempt in this call.
         away: Option<Arc<AtomicBool>>,
     },
     /// The caller gets why the result cannot be recorded.
@@ -229,7 +230,9 @@ impl Drive {
                 return self.send(Step::Fail(failed), AfterReport::Unwritable(error));
             }
         };
-        let away = matches!(artifacts.carried, CarriedEnd::Open(_));
+        // A connection that breaks once is tried again in place.
+        let last = grant.outages >= self.handler().retries;
+        let away = last && matches!(artifacts.carried, CarriedEnd::Open(_));
         let away = away.then(Arc::<AtomicBool>::default);
         let after = AfterReport::Done {
             json,

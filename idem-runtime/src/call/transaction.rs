@@ -95,7 +95,7 @@ impl Carried {
 /// `unknown` is the failure of an attempt whose commit is not known to have taken place, and `whole`
 /// makes it the report that it has to be. If the answer is an error, only this failure may be
 /// brought again, never the result: if the commit took place, the ledger refuses the failure. `away`
-/// is set where the ledger was away, so that the attempt is not charged.
+/// is set where the ledger was away. Such an attempt is not charged.
 pub(super) async fn commit(
     shared: Arc<Shared>,
     id: RecordId,

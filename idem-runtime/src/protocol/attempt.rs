@@ -147,3 +147,51 @@ impl fmt::Display for AttemptOutcome {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use minicbor::Encoder;
+
+    use super::*;
+
+    fn failed() -> PastAttempt {
+        PastAttempt {
+            number: 2,
+            start: Timestamp::from_second(1_800_000_000).unwrap(),
+            end: None,
+            outcome: AttemptOutcome::Failed,
+            error: Some("no stock".to_owned()),
+            token: Some(7),
+            outages: None,
+        }
+    }
+
+    /// As the release before outages wrote it, and reads it.
+    #[test]
+    fn an_attempt_that_met_no_outage_is_written_as_before() {
+        let mut before = Encoder::new(Vec::new());
+        before.array(6).unwrap().u32(2).unwrap();
+        before.i64(1_800_000_000_000).unwrap().null().unwrap();
+        before.encode(AttemptOutcome::Failed).unwrap();
+        before.str("no stock").unwrap().u64(7).unwrap();
+        let before = before.into_writer();
+        assert_eq!(minicbor::decode::<PastAttempt>(&before).unwrap(), failed());
+        assert_eq!(minicbor::to_vec(failed()).unwrap(), before);
+        let json = serde_json::to_value(failed()).unwrap();
+        assert_eq!(json.get("outages"), None);
+    }
+
+    #[test]
+    fn outages_in_a_row_come_back_as_one() {
+        let outage = PastAttempt {
+            outcome: AttemptOutcome::Outage,
+            ..failed()
+        };
+        let mut both = outage.clone();
+        assert_eq!(both.absorb(outage), None);
+        assert_eq!(both.absorb(failed()), Some(failed()));
+        let again: PastAttempt = minicbor::decode(&minicbor::to_vec(&both).unwrap()).unwrap();
+        assert_eq!((again.times(), again.charged()), (2, 1));
+        assert_eq!(again.summary(), "outage ×2, not charged");
+    }
+}

@@ -270,7 +270,7 @@ fn begins(pause: &Pause) {
         handler = pause.handler,
         why = pause.why,
         by = pause.by,
-        "the handler is paused: its messages wait, and one at a time is let through to see"
+        "the handler is paused, and its messages wait"
     );
 }
 

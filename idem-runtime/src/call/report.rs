@@ -16,7 +16,7 @@ use super::unclaimed::Unclaimed;
 use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
-use crate::handler::RetryMode;
+use crate::handler::{Handler, RetryMode};
 use crate::idem::shared::Shared;
 use crate::ledger::LedgerError;
 use crate::outbox;
@@ -192,7 +192,7 @@ impl Drive {
             token,
             outcome,
             error: Some(text),
-            pause: self.pause(grant),
+            pause: pause_after(self.handler(), grant),
         };
         self.send(Step::Fail(failed), after);
     }
@@ -245,8 +245,8 @@ impl Drive {
             result,
             notes,
         };
-        let pause = self.pause(grant);
-        let not_committed = |outcome, why: &str| failed(outcome, why, pause);
+        let handler = self.handler();
+        let not_committed = |outcome, why: &str| failed(outcome, why, pause_after(handler, grant));
         match artifacts.carried {
             // What the body did is not undone if it runs again.
             CarriedEnd::Nothing if self.unclaimed.is_some() && !artifacts.found_existing => {
@@ -412,20 +412,17 @@ impl Drive {
         (result, "failed")
     }
 
-    /// Returns the pause after an attempt that failed, which grows with outages, too.
-    fn pause(
-        &self,
-        Grant {
-            number, outages, ..
-        }: Grant,
-    ) -> Duration {
-        let backoff = &self.handler().backoff;
-        backoff.pause(number.saturating_add(outages))
-    }
-
     pub(super) fn count_attempt(&self, since: Instant, outcome: &'static str) {
         self.request.named.meters.attempt(outcome, since.elapsed());
     }
+}
+
+/// Returns the pause after an attempt that failed, which grows with outages, too.
+fn pause_after(handler: &Handler, grant: Grant) -> Duration {
+    let Grant {
+        number, outages, ..
+    } = grant;
+    handler.backoff.pause(number.saturating_add(outages))
 }
 
 /// Whether the report of an attempt without a claim was answered as its claim, because another

@@ -197,9 +197,9 @@ async fn a_hundred_thousand_outages_leave_a_small_record() {
     }
 }
 
-/// The process is gone in the middle of a body, and of an outage: that is one attempt.
+/// The process is stopped and started again in an outage.
 #[tokio::test]
-async fn a_process_that_dies_in_an_outage_keeps_the_budget() {
+async fn a_restart_in_an_outage_keeps_the_budget() {
     let (folder, body) = (Folder::new(), Body::open());
     let script = script(["down", "down", "down", "no"]);
     let mut numbers = Vec::new();

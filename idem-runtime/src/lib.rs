@@ -7,6 +7,7 @@
 //! [examples]: #the-repository
 //! [guarantees]: #the-repository
 //! [operations]: #the-repository
+//! [outages]: #the-repository
 //! [tour]: #the-repository
 //! [testing]: #the-repository
 //! [benchmarks]: #the-repository
@@ -53,6 +54,7 @@ mod message;
 pub mod metrics;
 pub mod notes;
 pub mod outbox;
+pub mod pause;
 pub mod protocol;
 
 pub use call::{Attempt, attempt};

@@ -8,6 +8,7 @@ mod body;
 mod claims;
 mod dropped;
 mod errors;
+mod gated;
 mod lease;
 mod machine;
 pub(crate) mod on_behalf;
@@ -38,6 +39,7 @@ use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
 use crate::message::CallBuilder;
+use crate::protocol::AttemptOutcome;
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
@@ -49,6 +51,7 @@ const LONGEST_TEXT: usize = 4096;
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,
+    outage: Option<fn(&R::Error) -> bool>,
     result: Option<R>,
 }
 
@@ -64,11 +67,13 @@ where
             Ok(drive) => Self {
                 drive: Some(drive),
                 retry_if: None,
+                outage: None,
                 result: None,
             },
             Err(error) => Self {
                 drive: None,
                 retry_if: None,
+                outage: None,
                 result: Some(refused(error)),
             },
         }
@@ -78,6 +83,16 @@ where
     #[must_use]
     pub fn retry_if(mut self, retry_if: fn(&R::Error) -> bool) -> Self {
         self.retry_if = Some(retry_if);
+        self
+    }
+
+    /// `outage = path`.
+    #[must_use]
+    pub fn outage(mut self, outage: fn(&R::Error) -> bool) -> Self {
+        self.outage = Some(outage);
+        if let Some(drive) = &mut self.drive {
+            drive.knows_outages = true;
+        }
         self
     }
 
@@ -217,14 +232,20 @@ where
                 )
             }
             (BodyEnd::Returned, Some(Err(error)), Some(drive)) => {
-                let retry_if = self.retry_if;
-                let permanent =
-                    retry_if.is_some_and(|retry_if| drive.is_permanent(&mut || retry_if(&error)));
+                let (outage, retry_if) = (self.outage, self.retry_if);
+                let outcome =
+                    if outage.is_some_and(|outage| drive.is_outage(&mut || outage(&error))) {
+                        AttemptOutcome::Outage
+                    } else if retry_if
+                        .is_some_and(|retry_if| drive.is_permanent(&mut || retry_if(&error)))
+                    {
+                        AttemptOutcome::Permanent
+                    } else {
+                        AttemptOutcome::Failed
+                    };
+                let text = text_of(&error);
                 (
-                    AttemptResult::Failed {
-                        permanent,
-                        text: text_of(&error),
-                    },
+                    AttemptResult::Failed { outcome, text },
                     Some(R::from_result(Err(error))),
                 )
             }

@@ -1,4 +1,4 @@
-//! Metrics through the `metrics` facade and events through `tracing`. None holds a payload.
+//! Metrics through the `metrics` facade. None holds a payload.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use metrics::{
 };
 
 use crate::error::Error;
-use crate::protocol::DeadLetter;
 
 /// Describes idem's metrics to the process's recorder. Each Idem does this when it opens; call it
 /// again after installing a recorder later.
@@ -150,17 +149,4 @@ pub(crate) fn open_letters(count: u64) {
         reason = "a gauge is a float, and exact up to 2^53"
     )]
     gauge!("idem_dead_letters_open").set(count as f64);
-}
-
-/// Logs a new letter.
-pub(crate) fn died(letter: &DeadLetter) {
-    tracing::error!(
-        handler = letter.handler,
-        key = letter.key,
-        letter = %letter.id,
-        reason = %letter.reason,
-        attempts = letter.attempts.len(),
-        error = letter.last_error().unwrap_or_default(),
-        "dead letter: the message will not run again until it is redriven"
-    );
 }

@@ -111,12 +111,7 @@ pub(super) async fn commit(
             error
         }
     };
-    tracing::warn!(
-        handler = &*id.handler,
-        key = &*id.key,
-        error = format_args!("{error:#}"),
-        "the attempt's transaction was not committed"
-    );
+    shared.log.not_committed(&id, &error);
     let token = failed.token;
     failed.error = Some(cut(format!("{error:#}")));
     match shared.ledger.apply(&id, whole(Step::Fail(failed))).await? {

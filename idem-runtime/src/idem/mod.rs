@@ -18,6 +18,7 @@ use crate::error::CloseError;
 use crate::idem::background::{Background, BackgroundThread};
 use crate::idem::shared::Shared;
 use crate::ledger::{LedgerError, Swept};
+use crate::log;
 use crate::protocol::{Record, RecordId};
 
 /// An open ledger, its dead letters, and the handlers that run on it. A clone is another handle to
@@ -60,6 +61,8 @@ impl Idem {
     pub(crate) fn start(shared: Arc<Shared>, background: BackgroundThread) -> Self {
         let house = housekeeping::keep_house(Arc::clone(&shared));
         background.handle().spawn(house);
+        let lines = log::sum_up_lines(Arc::clone(&shared));
+        background.handle().spawn(lines);
         Self {
             owner: Arc::new(Owner { shared, background }),
         }

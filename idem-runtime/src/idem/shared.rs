@@ -18,6 +18,7 @@ use crate::handler::names::EarlierNames;
 use crate::handler::registry::Registry;
 use crate::issuer::Sequences;
 use crate::ledger::{Leases, Ledger, LedgerError, Swept};
+use crate::log::Log;
 use crate::outbox::Sending;
 use crate::protocol::{Claim, DeadLetter, Grant, Record, RecordId, Reply, Step};
 use crate::{failpoint, metrics};
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     /// Whether attempts can carry a transaction.
     pub(crate) transactions: bool,
     pub(crate) claims: Claims,
+    pub(crate) log: Log,
     pub(crate) runners: Runners,
     pub(crate) outbox: Sending,
     pub(crate) sequences: Sequences,
@@ -114,6 +116,7 @@ impl Shared {
             earlier: EarlierNames::default(),
             flights: SingleFlight::default(),
             claims,
+            log: Log::default(),
             runners: Runners::default(),
             outbox: Sending::default(),
             sequences: Sequences::default(),
@@ -155,12 +158,7 @@ impl Shared {
         reply: &Result<Reply, LedgerError>,
     ) {
         if let Err(error) = reply {
-            tracing::error!(
-                handler = &*id.handler,
-                key = &*id.key,
-                error = format_args!("{error:#}"),
-                "an attempt's end could not be recorded"
-            );
+            self.log.not_recorded(id, error);
             let report = Unreported::new(step);
             self.unreported.lock().insert(id.clone(), report);
         }
@@ -263,7 +261,7 @@ impl Shared {
     }
 
     pub(crate) fn tell(&self, letter: &DeadLetter) {
-        metrics::died(letter);
+        self.log.died(letter);
         // There may be no watcher.
         let _ = self.new_letters.send(letter.clone());
     }
@@ -279,6 +277,7 @@ impl Shared {
     pub(crate) async fn finish(&self) -> Result<(), LedgerError> {
         let _for_ever = self.housekeeping.lock().await;
         self.report_all_again().await;
+        self.log.sum_up(self.clock.now());
         self.ledger.close().await
     }
 

@@ -186,6 +186,15 @@ pub(super) async fn healthz(service: State<Service>) -> Response {
     (status, text).into_response()
 }
 
+pub(super) async fn readyz(service: State<Service>) -> Response {
+    let readiness = service.readiness().await;
+    if readiness.ready {
+        return (StatusCode::OK, "ready\n").into_response();
+    }
+    let text = format!("not ready: {}\n", readiness.problems.join("; "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
 /// Finishes a change that has begun, even if the caller closes the connection.
 async fn changed<T: Send + 'static>(
     change: impl Future<Output = Result<T, ServiceError>> + Send + 'static,

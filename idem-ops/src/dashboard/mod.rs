@@ -45,7 +45,7 @@ use state::Dashboard;
 /// If it is nested, give `Monitor::dashboard` the prefix too, so that the links in alerts work; the
 /// first request logs the prefix.
 ///
-/// Everything but `/healthz` requires `auth`. Serve it with [`serve`](crate::serve), which limits
+/// Everything but `/healthz` and `/readyz` requires `auth`. Serve it with [`serve`](crate::serve), which limits
 /// what unfinished requests hold, and behind TLS if it leaves the machine.
 ///
 /// ```no_run

@@ -10,6 +10,7 @@
 //! each of its writes is made only while it holds the lease. The others stand by.
 
 mod channel;
+mod checked;
 mod digest;
 mod escalation;
 mod group;
@@ -35,6 +36,9 @@ use crate::alert::{Alert, Notice, NoticeKind};
 use crate::duty::Duty;
 use crate::metrics;
 use channel::Channel;
+use checked::Checked;
+#[cfg_attr(not(feature = "dashboard"), expect(unused_imports))]
+pub(crate) use checked::last_check;
 pub use policy::Policy;
 #[cfg(feature = "dashboard")]
 pub(crate) use state::all as channels;
@@ -88,6 +92,8 @@ struct Watching {
     channels: Vec<Channel>,
     /// Held by the one monitor on this ledger that works.
     duty: Duty,
+    /// The last time at which the ledger could be read.
+    checked: Arc<Checked>,
     /// Notified when there may be something to send: a new notice, or the duty.
     stored: Notify,
 }
@@ -164,6 +170,7 @@ impl Monitor {
         metrics::describe_metrics();
         let watching = Arc::new(Watching {
             duty: Duty::new(&idem, "alerts"),
+            checked: Checked::new(idem.instance(), idem.clock().now()),
             idem,
             service,
             dashboard,
@@ -226,11 +233,12 @@ impl Watching {
         let watching = async {
             let mut on_duty = None;
             loop {
-                if let Err(error) = self.look(&mut on_duty).await {
-                    tracing::warn!(
+                match self.look(&mut on_duty).await {
+                    Ok(()) => self.checked.set(clock.now()),
+                    Err(error) => tracing::warn!(
                         error = format_args!("{error:#}"),
                         "dead letters could not be read; the monitor tries again"
-                    );
+                    ),
                 }
                 tokio::select! {
                     // The sender is never used: an error is the end.

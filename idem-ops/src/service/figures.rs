@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use idem_runtime::{clock::Timestamp, ledger::LedgerError};
 
+use super::backlog::{Backlog, Outbox};
 use super::error::ServiceError;
 use super::stats::{Health, MINUTES, Minute, Stats, StatsQuery};
 use super::{Inner, Service};
@@ -57,6 +58,11 @@ impl Service {
             no_figures: metrics.err().map(ToString::to_string),
             open: now.open,
             groups: self.inner.index.groups_count(),
+            backlog: Backlog::new(
+                self.inner.idem.waiting(),
+                *self.inner.outbox.lock(),
+                metrics.ok(),
+            ),
             ledger_bytes: now.bytes,
             calls: metrics.map(Metrics::calls).unwrap_or_default(),
             attempts: metrics.map(Metrics::attempts).unwrap_or_default(),
@@ -96,6 +102,10 @@ impl Inner {
         let at = self.idem.clock().now();
         if let Ok(metrics) = &self.metrics {
             metrics.roll(at);
+        }
+        // The other figures are worth showing without it.
+        if let Ok(outbox) = Outbox::count(&self.idem, at).await {
+            *self.outbox.lock() = outbox;
         }
         let open = self.idem.dead_letters().count_open().await?;
         let ends = MinuteEnd {

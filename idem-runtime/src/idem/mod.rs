@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::CloseError;
 use crate::idem::background::{Background, BackgroundThread};
 use crate::idem::shared::Shared;
-use crate::ledger::{LedgerError, Swept};
+use crate::ledger::{LedgerError, Swept, Waiting};
 use crate::log;
 use crate::protocol::{Record, RecordId};
 
@@ -77,6 +77,17 @@ impl Idem {
         self.shared().ledger.size().await
     }
 
+    /// Returns the name of this instance, as its letters have it: host, process and a random part.
+    pub fn instance(&self) -> &str {
+        &self.shared().instance
+    }
+
+    /// Returns the messages that wait for their next attempt, as of a second ago, or `None` where
+    /// the ledger does not count them.
+    pub fn waiting(&self) -> Option<Waiting> {
+        *self.shared().waiting.lock()
+    }
+
     /// Copies the ledger while it is in use, into a folder that is empty or does not exist. The
     /// copy holds everything that was durable before the call. It has been opened once as a check,
     /// and is durable when this returns.
@@ -122,7 +133,7 @@ impl Idem {
             let swept = self.shared().sweep(1000).await?;
             all.dead_lettered.extend(swept.dead_lettered);
             all.removed += swept.removed;
-            all.finished = swept.finished;
+            (all.finished, all.waiting) = (swept.finished, swept.waiting);
         }
         Ok(all)
     }

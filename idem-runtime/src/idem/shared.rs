@@ -17,7 +17,7 @@ use crate::dead_letters::{Hidden, Publishers, Runners};
 use crate::handler::names::EarlierNames;
 use crate::handler::registry::Registry;
 use crate::issuer::Sequences;
-use crate::ledger::{Leases, Ledger, LedgerError, Swept};
+use crate::ledger::{Leases, Ledger, LedgerError, Swept, Waiting};
 use crate::log::Log;
 use crate::outbox::Sending;
 use crate::protocol::{Claim, DeadLetter, Grant, Record, RecordId, Reply, Step};
@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     /// The next call of the key, or the background, brings them again, so that a full disk makes no
     /// body run twice.
     unreported: Mutex<HashMap<RecordId, Arc<Unreported>>>,
+    /// The messages that waited at the last sweep, if the ledger counts them.
+    pub(crate) waiting: Mutex<Option<Waiting>>,
     /// Held for each round of the housekeeping, and from the closing on.
     pub(crate) housekeeping: tokio::sync::Mutex<()>,
     /// The number of the last claim.
@@ -124,6 +126,7 @@ impl Shared {
             hidden: Hidden::default(),
             new_letters: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
+            waiting: Mutex::default(),
             housekeeping: tokio::sync::Mutex::default(),
             nonces: AtomicU64::new(0),
             running: AtomicUsize::new(0),
@@ -250,6 +253,10 @@ impl Shared {
             .ledger
             .sweep(settled, self.limits.letter_retention)
             .await?;
+        if let Some(waiting) = swept.waiting {
+            *self.waiting.lock() = Some(waiting);
+            metrics::waiting(waiting, self.clock.now());
+        }
         swept
             .dead_lettered
             .iter()

@@ -40,6 +40,7 @@ const ALERTS: &str = "idem_alerts_total";
 const WAITING: &str = "idem_alerts_waiting";
 const OUTBOX: &str = "idem_outbox_waiting";
 const OLDEST_IN_OUTBOX: &str = "idem_oldest_outbox_message_seconds";
+const LEDGER: &str = "idem_ledger_bytes";
 /// Of idem-brokers.
 const DELAYED: &str = "idem_deliveries_delayed";
 
@@ -58,6 +59,7 @@ pub fn describe_metrics() {
         Unit::Count,
         "Notices that wait to be sent, by channel; at most 1,000 are counted"
     );
+    describe_gauge!(LEDGER, Unit::Bytes, "Size of the ledger on disk");
     describe_gauge!(
         OUTBOX,
         Unit::Count,
@@ -83,6 +85,12 @@ pub(crate) fn waiting(channel: &str, count: u64) {
         reason = "a gauge is a float, and exact up to 2^53"
     )]
     gauge!(WAITING, "channel" => channel.to_owned()).set(count as f64);
+}
+
+/// Sets the size of the ledger.
+pub(crate) fn ledger_bytes(bytes: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    gauge!(LEDGER).set(bytes as f64);
 }
 
 /// Sets the number of messages of the outbox that wait, and the age of the oldest.

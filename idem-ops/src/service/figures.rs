@@ -10,7 +10,7 @@ use super::backlog::{Backlog, Outbox};
 use super::error::ServiceError;
 use super::stats::{Health, MINUTES, Minute, Stats, StatsQuery};
 use super::{Inner, Service};
-use crate::metrics::{Metrics, Past, minute};
+use crate::metrics::{self, Metrics, Past, minute};
 use crate::monitor::AlertState;
 
 /// How often the current minute is updated.
@@ -113,6 +113,7 @@ impl Inner {
             open,
             bytes: self.idem.ledger_size().await?,
         };
+        ends.bytes.into_iter().for_each(metrics::ledger_bytes);
         let mut all = self.minutes.lock();
         if all.back().is_some_and(|last| last.minute >= ends.minute) {
             all.pop_back();

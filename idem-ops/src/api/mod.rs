@@ -31,6 +31,7 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .route("/letters/{id}/edit", post(routes::edit))
         .route("/letters/{id}/discard", post(routes::discard))
         .route("/letters/{id}/restore", post(routes::restore))
+        .route("/backups", post(routes::back_up))
         .route("/bulk", get(routes::bulks).post(routes::start_bulk))
         .route("/bulk/{id}", get(routes::bulk).delete(routes::cancel_bulk))
         .route("/groups", get(routes::groups))

@@ -11,7 +11,7 @@ use super::extract::{Acting, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, R
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
+    AuditPage, Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
     NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
 };
 
@@ -93,6 +93,14 @@ pub(super) async fn restore(
     Json(Why { why }): Json<Why>,
 ) -> Answer<LetterView> {
     changed(async move { actions.restore(&id, &why).await }).await
+}
+
+pub(super) async fn back_up(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Answer<Backup> {
+    changed(async move { actions.back_up().await }).await
 }
 
 pub(super) async fn bulks(

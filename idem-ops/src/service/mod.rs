@@ -7,6 +7,7 @@ mod actions;
 mod audit;
 mod audit_log;
 mod backlog;
+mod backups;
 mod bulk;
 mod eligibility;
 mod error;
@@ -32,6 +33,7 @@ use tokio::sync::{Notify, watch};
 pub use actions::Actions;
 pub use audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 pub use backlog::Backlog;
+pub use backups::Backup;
 pub use bulk::{BulkAction, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
@@ -82,6 +84,8 @@ struct Inner {
     metrics: Result<Metrics, OtherRecorder>,
     minutes: figures::Minutes,
     outbox: parking_lot::Mutex<backlog::Outbox>,
+    /// Where copies of the ledger are made.
+    backups: std::sync::OnceLock<std::path::PathBuf>,
     /// The last write that readiness was read from.
     written: tokio::sync::Mutex<Option<readiness::Written>>,
     since: Timestamp,
@@ -127,6 +131,7 @@ impl Service {
             metrics: Metrics::install(),
             minutes: figures::Minutes::default(),
             outbox: parking_lot::Mutex::default(),
+            backups: std::sync::OnceLock::new(),
             written: tokio::sync::Mutex::default(),
             since: idem.clock().now(),
             scanned: watch::Sender::new(false),
@@ -164,6 +169,13 @@ impl Inner {
         }
         runtime.spawn(Self::sync_index(Arc::downgrade(self)));
         runtime.spawn(Self::keep_minutes(Arc::downgrade(self)));
+    }
+}
+
+/// Creates a [`new`](Service::new) service.
+impl From<&Idem> for Service {
+    fn from(idem: &Idem) -> Self {
+        Self::new(idem.clone())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge};
 
 /// Describes the metrics to the process's recorder. Repeating it has no effect.
 pub fn describe_metrics() {
@@ -60,7 +60,7 @@ pub(crate) fn count_delivery(source: &str, outcome: Outcome) {
 #[cfg(feature = "rabbitmq")]
 pub(crate) fn delayed(source: &str, count: u64) {
     #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-    gauge!("idem_deliveries_delayed", "source" => source.to_owned()).set(count as f64);
+    metrics::gauge!("idem_deliveries_delayed", "source" => source.to_owned()).set(count as f64);
 }
 
 /// Counts an attempt to publish a message of the outbox.

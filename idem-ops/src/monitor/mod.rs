@@ -38,7 +38,6 @@ use crate::duty::Duty;
 use crate::metrics;
 use channel::Channel;
 use checked::Checked;
-#[cfg_attr(not(feature = "dashboard"), expect(unused_imports))]
 pub(crate) use checked::last_check;
 pub use policy::Policy;
 #[cfg(feature = "dashboard")]

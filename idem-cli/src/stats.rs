@@ -97,12 +97,19 @@ fn waiting(stats: &Stats) -> String {
     let mut text = String::new();
     if let Some(attempts) = backlog.attempts {
         let since = since(backlog.oldest_attempt);
-        let _ = writeln!(text, "Waiting       {attempts} for their next attempt{since}");
+        let _ = writeln!(
+            text,
+            "Waiting       {attempts} for their next attempt{since}"
+        );
     }
     let since = since(backlog.oldest_in_outbox);
     let _ = writeln!(text, "Outbox        {} not sent{since}", backlog.outbox);
     for (source, count) in &backlog.delayed {
-        let _ = writeln!(text, "Delayed       {count} at the broker, of {}", line(source));
+        let _ = writeln!(
+            text,
+            "Delayed       {count} at the broker, of {}",
+            line(source)
+        );
     }
     text
 }

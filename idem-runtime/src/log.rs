@@ -271,7 +271,10 @@ mod tests {
         let mut lines = Lines::default();
         assert_eq!((0..20).filter(|_| lines.take("shut")).count() as u64, FEW);
         let (left_out, error, over) = lines.end(at(0)).unwrap();
-        assert_eq!((left_out, error.as_str(), over.is_none()), (15, "shut", true));
+        assert_eq!(
+            (left_out, error.as_str(), over.is_none()),
+            (15, "shut", true)
+        );
         // It goes on: nothing is logged but the count.
         assert!((0..30).all(|_| !lines.take("shut")));
         assert_eq!(lines.end(at(1)).unwrap().0, 30);

@@ -78,7 +78,11 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     if packages::PROMETHEUS.is_there() {
         for (heading, what, file) in [
             ("Alert rules", "check", "deploy/prometheus/idem.rules.yml"),
-            ("Tests of the alert rules", "test", "deploy/prometheus/idem.test.yml"),
+            (
+                "Tests of the alert rules",
+                "test",
+                "deploy/prometheus/idem.test.yml",
+            ),
         ] {
             Stage::program(heading, "promtool", &[what, "rules", file]).run()?;
         }

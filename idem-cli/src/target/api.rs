@@ -2,8 +2,8 @@
 
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{
-    Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
-    PageQuery, Redriven, Stats, StatsQuery, Timeline,
+    Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
+    NewBulkJob, PageQuery, Redriven, Stats, StatsQuery, Timeline,
 };
 use idem_runtime::DeadLetterId;
 use idem_runtime::json::Json;

@@ -11,8 +11,9 @@ use super::extract::{Acting, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, R
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
-    NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
+    AuditPage, Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery,
+    LetterView, NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery,
+    Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;

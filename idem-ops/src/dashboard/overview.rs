@@ -122,7 +122,9 @@ fn tiles(stats: &Stats) -> Vec<(&'static str, String)> {
         let delayed = backlog.delayed.values().sum();
         tiles.push(("Delayed at the broker", count(delayed)));
     }
-    let age = backlog.oldest().map(|oldest| stats.at.duration_since(oldest));
+    let age = backlog
+        .oldest()
+        .map(|oldest| stats.at.duration_since(oldest));
     tiles.extend(age.map(|age| {
         let seconds = age.as_secs_f64().max(0.0);
         ("Oldest that waits", Unit::Seconds.show(seconds))

@@ -65,14 +65,19 @@ impl Inner {
             let problem = match timeout(LONGEST, write).await {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => {
-                    tracing::warn!(error = format_args!("{error:#}"), "the service is not ready");
+                    tracing::warn!(
+                        error = format_args!("{error:#}"),
+                        "the service is not ready"
+                    );
                     Some("the ledger cannot be written")
                 }
                 Err(_) => Some("the ledger does not answer"),
             };
             *written = Some(Written { at: now, problem });
         }
-        written.and_then(|written| written.problem).map(str::to_owned)
+        written
+            .and_then(|written| written.problem)
+            .map(str::to_owned)
     }
 
     fn not_watched(&self) -> Option<String> {

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::args::Place;
 use super::out::Out;
 use super::problem::Problem;
 use super::target::{Location, OpenError, open};
 
-pub(super) async fn run(place: Location, to: &Path, out: Out) -> Result<(), Problem> {
-    let path = match place {
+pub(super) async fn run(at: Location, to: &Path, place: &Place, out: Out) -> Result<(), Problem> {
+    let path = match at {
         Location::Folder(path) => path,
         Location::Service(_) => {
             return Err(Problem::usage(
@@ -22,7 +23,7 @@ pub(super) async fn run(place: Location, to: &Path, out: Out) -> Result<(), Prob
             ));
         }
     };
-    let idem = open(&path).map_err(OpenError::into_problem)?;
+    let idem = open(&path, place).map_err(OpenError::into_problem)?;
     let copied = idem.copy_to(to).await;
     let closed = idem.close().await;
     copied.map_err(|error| Problem::failed(error.to_string()))?;

@@ -81,7 +81,7 @@ async fn run(cli: Cli) -> Result<(), Problem> {
         Command::Man { dir } => generate::man(dir.as_deref(), out),
         // It opens the place itself, to say why one cannot be opened.
         Command::Doctor => doctor::run(Location::new(&place)?, &place, out).await,
-        Command::Copy { to } => copy::run(Location::new(&place)?, &to, out).await,
+        Command::Copy { to } => copy::run(Location::new(&place)?, &to, &place, out).await,
         Command::Migrate(how) => migrate::run(how, &place, out).await,
         Command::Watch(how) => watch::run(how, &place, out).await,
         Command::Ledger(command) => {

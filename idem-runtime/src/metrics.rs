@@ -24,6 +24,11 @@ pub fn describe_metrics() {
         Unit::Count,
         "Ended attempts, by outcome"
     );
+    describe_counter!(
+        UNDECODABLE,
+        Unit::Count,
+        "Calls whose recorded result does not decode as the handler's type of today"
+    );
     describe_histogram!(
         "idem_body_seconds",
         Unit::Seconds,
@@ -69,6 +74,7 @@ pub fn describe_metrics() {
 const CALLS: &str = "idem_calls_total";
 const ATTEMPTS: &str = "idem_attempts_total";
 const BODY: &str = "idem_body_seconds";
+const UNDECODABLE: &str = "idem_results_undecodable_total";
 
 static METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -102,6 +108,12 @@ impl Meters {
             "replayed" => count(&self.replayed),
             outcome => count(&counted(CALLS, &self.handler, outcome)),
         }
+    }
+
+    /// Counts a recorded result that does not decode.
+    pub(crate) fn undecodable(&self) {
+        let handler = Label::new("handler", self.handler.clone());
+        count(&Key::from_parts(UNDECODABLE, vec![handler]));
     }
 
     /// Counts an ended attempt, and records how long it took.

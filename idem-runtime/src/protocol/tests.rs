@@ -384,7 +384,7 @@ impl Life {
                 let token = *token.get(&self.issued);
                 self.step(&Step::Complete {
                     token,
-                    result: StoredResult::Json([*result].into()),
+                    result: StoredResult::json([*result]),
                     notes: Vec::new(),
                 });
             }
@@ -522,7 +522,7 @@ fn a_check_that_is_left_out_is_found() {
     let let_through = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let step = Step::Complete {
             token: stale,
-            result: StoredResult::Json([].into()),
+            result: StoredResult::json([]),
             notes: Vec::new(),
         };
         let before = life.record.clone();

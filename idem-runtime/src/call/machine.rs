@@ -414,6 +414,8 @@ impl Drive {
             Ok(Reply::Replay(StoredResult::TooLarge(size))) => self.too_large(size),
             Ok(Reply::Busy { .. }) => self.in_progress(),
             Ok(Reply::NotYet { at }) => self.not_yet(until(at, self.idem().shared().clock.now())),
+            // The state is `Asking`.
+            Ok(Reply::KeyReused) if self.request.count_nulls() => return None,
             Ok(Reply::KeyReused) => self.reused(),
             Ok(Reply::Dead { letter, discarded }) => self.dead(letter, discarded),
             Ok(Reply::DeadLettered(letter)) => {

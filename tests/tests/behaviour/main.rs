@@ -8,6 +8,7 @@
 )]
 
 mod burying;
+mod changing_a_handler;
 mod closing;
 mod common;
 mod dead_letters;

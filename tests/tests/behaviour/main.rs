@@ -42,4 +42,5 @@ mod sweeping;
 mod sync_handlers;
 mod transaction_modes;
 mod transactions;
+mod waiting_for_a_folder;
 mod which_idem;

@@ -1017,3 +1017,25 @@ async fn the_error_is_of_another_type_and_the_function_becomes_async() {
     })
     .await;
 }
+
+/// The page names each test once at least, and no other one.
+#[test]
+fn the_page_has_a_line_for_each_test() {
+    let page = include_str!("../../../docs/changing-a-handler.md");
+    let tests: Vec<_> = include_str!("changing_a_handler.rs")
+        .split("#[tokio::test]\nasync fn ")
+        .skip(1)
+        .filter_map(|test| Some(test.split_once("()")?.0))
+        .collect();
+    for test in &tests {
+        assert!(page.contains(&format!("`{test}`")), "no line for {test}");
+    }
+    let named = page.split('`').filter(|text| text.matches('_').count() > 2);
+    let named: Vec<_> = named
+        .filter(|text| text.chars().all(|c| c.is_lowercase() || c == '_'))
+        .collect();
+    assert!(named.len() >= tests.len());
+    for name in named {
+        assert!(tests.contains(&name), "no test {name}");
+    }
+}

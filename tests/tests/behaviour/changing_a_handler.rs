@@ -959,7 +959,7 @@ async fn the_name_is_changed() {
             without("A-1".into(), shop.body()).await.unwrap(),
             4,
             "it runs again"
-        )
+        );
     })
     .await;
 }
@@ -982,7 +982,7 @@ async fn the_function_is_renamed_and_the_name_was_never_given() {
             new("A-1".into(), shop.body()).await.unwrap(),
             2,
             "it runs again"
-        )
+        );
     })
     .await;
 }

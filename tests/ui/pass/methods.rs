@@ -47,7 +47,7 @@ impl Shop {
 
     #[idempotent(key = "id", version = 2, upgrade = Self::upgraded, retry_if = Self::transient)]
     pub fn versioned(&self, id: u64) -> Result<Order, Error> {
-        Ok(Order { id })
+        Ok(Order { id: id + self.seen })
     }
 
     fn upgraded(from: u32, recorded: serde_json::Value) -> Result<Order, String> {
@@ -58,7 +58,7 @@ impl Shop {
     }
 
     #[idempotent(key = "id", name = "generic", version = 3, upgrade = serde_json_of::<T>)]
-    pub async fn versioned_and_generic<T>(&self, id: u64, made: T) -> Result<T, Error>
+    pub async fn versioned_and_generic<T>(id: u64, made: T) -> Result<T, Error>
     where
         T: Clone + Serialize + serde::de::DeserializeOwned,
     {

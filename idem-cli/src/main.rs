@@ -84,7 +84,7 @@ async fn run(cli: Cli) -> Result<(), Problem> {
         Command::Doctor => doctor::run(Location::new(&place)?, &place, out).await,
         Command::Backup { to } => backup::run(Location::new(&place)?, to, &place, out).await,
         Command::Migrate(how) => migrate::run(how, &place, out).await,
-        Command::Restore { from } => restore::run(&from, Location::new(&place)?, out).await,
+        Command::Restore { from } => restore::run(&from, Location::new(&place)?, &place, out).await,
         Command::Watch(how) => watch::run(how, &place, out).await,
         Command::Ledger(command) => {
             let target = Location::new(&place)?.target(&place).await?;

@@ -6,6 +6,7 @@
 //! [duplicates]: #the-repository
 //! [examples]: #the-repository
 //! [guarantees]: #the-repository
+//! [changing]: #the-repository
 //! [operations]: #the-repository
 //! [outages]: #the-repository
 //! [tour]: #the-repository

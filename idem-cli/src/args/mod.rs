@@ -72,6 +72,10 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
 
+    /// With `--data`: how many seconds to wait for the process that holds the folder
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) wait: u64,
+
     /// With `--data` or `--ledger`: in whose name letters are changed [default: USER]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) by: Option<String>,

@@ -20,3 +20,4 @@ mod service;
 mod support;
 mod terminal;
 mod usage;
+mod wait;

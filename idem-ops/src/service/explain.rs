@@ -210,7 +210,7 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
                 },
             );
             let (result, result_bytes) = match result {
-                StoredResult::Json(json) => {
+                StoredResult::Json { json, .. } => {
                     let shown = (json.len() <= LARGEST_SHOWN)
                         .then(|| serde_json::from_slice(json).ok())
                         .flatten();

@@ -11,6 +11,7 @@ use super::blocking::block_on;
 use super::body::Artifacts;
 use super::cut;
 use super::machine::{Answer, Drive, State};
+use super::recorded::Recorded;
 use super::transaction::{CarriedEnd, commit};
 use super::unclaimed::Unclaimed;
 use crate::clock::until;
@@ -48,7 +49,7 @@ pub(super) enum CallerResult {
     /// The body's own result or error.
     Own,
     /// The result that another process recorded first.
-    Replay(Arc<[u8]>),
+    Replay(Recorded),
     Refuse(Error),
 }
 
@@ -63,7 +64,7 @@ pub(super) struct PendingReport {
 enum AfterReport {
     /// The caller and the followers get the result.
     Done {
-        json: Option<Arc<[u8]>>,
+        recorded: Option<Recorded>,
         outcome: &'static str,
         /// Whether messages go into the outbox with it.
         sends: bool,
@@ -200,10 +201,14 @@ impl Drive {
         self.count_attempt(since, outcome);
         let shared = self.idem().shared();
         let (size, now) = (json.len(), shared.clock.now());
-        let json: Option<Arc<[u8]>> = (size <= shared.limits.result).then(|| json.into());
-        let result = json
-            .clone()
-            .map_or(StoredResult::TooLarge(size as u64), StoredResult::Json);
+        let recorded = (size <= shared.limits.result).then(|| Recorded {
+            json: json.into(),
+            version: self.handler().version,
+        });
+        let result = match recorded.clone() {
+            Some(Recorded { json, version }) => StoredResult::Json { json, version },
+            None => StoredResult::TooLarge(size as u64),
+        };
         let notes = artifacts
             .outgoing
             .into_iter()
@@ -228,7 +233,7 @@ impl Drive {
         let away = last && matches!(artifacts.carried, CarriedEnd::Open(_));
         let away = away.then(Arc::<AtomicBool>::default);
         let after = AfterReport::Done {
-            json,
+            recorded,
             outcome,
             sends: !notes.is_empty(),
             away: away.clone(),
@@ -362,7 +367,7 @@ impl Drive {
         after: AfterReport,
     ) -> (CallerResult, &'static str) {
         use AfterReport::{Done, Failed, Outage, Unwritable};
-        use Reply::{Dead, DeadLettered, Recorded, Waiting};
+        use Reply::{Dead, DeadLettered, Waiting};
         let inline = self.handler().retry == RetryMode::Inline;
         let after = match (after, &reply) {
             // Its transaction was not committed, and that is what was recorded.
@@ -377,9 +382,14 @@ impl Drive {
         };
         let result = match (after, reply) {
             (_, Err(problem)) => CallerResult::Refuse(self.unrecorded(problem)),
-            (Done { json, outcome, .. }, Ok(Recorded)) => {
-                if let (Some(leader), Some(json)) = (self.leader.take(), json) {
-                    leader.done(&json);
+            (
+                Done {
+                    recorded, outcome, ..
+                },
+                Ok(Reply::Recorded),
+            ) => {
+                if let (Some(leader), Some(recorded)) = (self.leader.take(), recorded) {
+                    leader.done(&recorded);
                 }
                 return (CallerResult::Own, outcome);
             }

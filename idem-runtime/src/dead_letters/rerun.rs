@@ -48,7 +48,8 @@ impl Idem {
     ///
     /// The payload of a message that no handler could take is the message itself, as the broker
     /// would deliver it. If that does not fit and is an object with one field, `run` gets the value
-    /// of the field, as in `{"order": {…}}`.
+    /// of the field, as in `{"order": {…}}`. So is the payload of a handler whose arguments a deploy
+    /// has made one, or several.
     ///
     /// It also runs the letters of earlier names of the handler (`was = "…"`), once a call on this
     /// ledger has given them; until then register the earlier name, too.
@@ -240,15 +241,16 @@ fn panicked(caught: &(dyn Any + Send)) -> String {
     )
 }
 
-/// Calls the handler with the payload.
+/// Calls the handler with the payload. It may take one argument where the letter has several, or
+/// several where it has one: a deploy changed it, or a person edited a message that was buried as
+/// any other letter's payload, with the argument under its name.
 fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, String> {
-    match runner(argument(letter, payload)) {
-        // A person may edit such a message as any other letter's payload, with the argument under
-        // its name.
-        Err(problem) if letter.is_buried() => match only_field(payload) {
-            Some(field) => runner(field).map_err(|_| problem),
-            None => Err(problem),
-        },
-        begun => begun,
-    }
+    let recorded = argument(letter, payload);
+    let problem = match runner(recorded) {
+        Err(problem) => problem,
+        begun => return begun,
+    };
+    let forms = [Some(payload.as_str()), only_field(payload)];
+    let mut others = forms.into_iter().flatten().filter(|form| *form != recorded);
+    others.find_map(|form| runner(form).ok()).ok_or(problem)
 }

@@ -41,6 +41,8 @@ pub struct CallBuilder {
     buffer: Vec<u8>,
     chosen: Option<Hasher>,
     fingerprint_off: bool,
+    /// Whether the fingerprint leaves nulls out.
+    has_nulls: bool,
     error: Option<ArgumentError>,
 }
 
@@ -60,8 +62,23 @@ pub(crate) struct CallRequest {
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
     pub(crate) claim: Claim,
+    /// Whether its fingerprint leaves nulls out, which releases before counted.
+    has_nulls: bool,
     /// An empty buffer, which the result may use.
     pub(crate) buffer: Vec<u8>,
+}
+
+impl CallRequest {
+    /// Takes the fingerprint that releases before recorded for the message, once, if it is another
+    /// one.
+    pub(crate) fn count_nulls(&mut self) -> bool {
+        let mut all = Hasher::default();
+        let counts = std::mem::take(&mut self.has_nulls) && all.push(&self.claim.payload).is_ok();
+        if counts {
+            self.claim.fingerprint = Some(all.finish());
+        }
+        counts
+    }
 }
 
 impl CallBuilder {
@@ -89,6 +106,7 @@ impl CallBuilder {
             buffer: Vec::with_capacity(USUAL),
             chosen: None,
             fingerprint_off: false,
+            has_nulls: false,
             error: None,
         }
     }
@@ -276,6 +294,7 @@ impl CallBuilder {
             idem,
             id,
             claim,
+            has_nulls: self.has_nulls,
             buffer,
         })
     }
@@ -316,12 +335,13 @@ impl CallBuilder {
         if self.fingerprint_off || self.error.is_some() {
             return None;
         }
-        let mut all = Hasher::within(std::mem::take(&mut self.buffer));
+        let mut all = Hasher::without_nulls(std::mem::take(&mut self.buffer));
         if let Err(error) = all.push(payload) {
             self.error = Some(ArgumentError::Payload(Unwritten::Codec(error.to_string())));
             return None;
         }
         let fingerprint = all.finish();
+        self.has_nulls = all.has_dropped_nulls();
         self.buffer = all.into_buffer();
         Some(fingerprint)
     }

@@ -27,8 +27,8 @@ pub use letter::{DeadLetter, DeadLetterId, LetterState, Reason};
 pub use note::{ExpectedNote, Note, NoteChange, check_keys, unnotified_key};
 pub use origin::Origin;
 pub use record::{
-    Budget, BuryCause, Fingerprint, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled,
-    Settlement, StoredResult,
+    Budget, BuryCause, FIRST_VERSION, Fingerprint, Live, OnCrash, Phase, Record, RecordId,
+    RedrivenFrom, Settled, Settlement, StoredResult,
 };
 pub use reused::{Difference, Holder, Reused};
 pub use step::{

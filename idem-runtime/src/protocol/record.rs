@@ -393,20 +393,38 @@ pub enum Settlement {
     Issued,
 }
 
+/// The version of a handler that gives none.
+pub const FIRST_VERSION: u32 = 1;
+
 /// A recorded result.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 #[non_exhaustive]
 pub enum StoredResult {
     /// The result as JSON.
     #[n(0)]
-    Json(
+    Json {
+        /// The JSON.
         #[n(0)]
         #[cbor(with = "cbor::bytes")]
-        Arc<[u8]>,
-    ),
+        json: Arc<[u8]>,
+        /// The handler's version when it was recorded, from [`FIRST_VERSION`].
+        #[n(1)]
+        #[cbor(with = "cbor::version", has_nil)]
+        version: u32,
+    },
     /// The result was larger than the limit, and only its size is kept, in bytes.
     #[n(1)]
     TooLarge(#[n(0)] u64),
+}
+
+impl StoredResult {
+    /// Returns a result that the first version of its handler recorded.
+    pub fn json(json: impl Into<Arc<[u8]>>) -> Self {
+        Self::Json {
+            json: json.into(),
+            version: FIRST_VERSION,
+        }
+    }
 }
 
 impl Settled {

@@ -105,7 +105,7 @@ impl Step {
         match self {
             Self::Claim(claim) => claim.payload.len(),
             Self::Complete {
-                result: StoredResult::Json(json),
+                result: StoredResult::Json { json, .. },
                 notes,
                 ..
             } => json.len() + NoteChange::weight(notes),

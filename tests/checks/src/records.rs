@@ -165,7 +165,10 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
     let (token, fingerprint) = (from.arbitrary()?, fingerprint(from)?);
     let (at, ttl, attempts) = (time(from)?, millis(from)?, from.arbitrary()?);
     let end = match from.int_in_range(0..=4)? {
-        0 => Settlement::Done(StoredResult::Json(from.arbitrary()?)),
+        0 => Settlement::Done(StoredResult::Json {
+            json: from.arbitrary()?,
+            version: from.arbitrary()?,
+        }),
         1 => Settlement::Done(StoredResult::TooLarge(from.arbitrary()?)),
         2 => Settlement::Dead(id(from)?),
         3 => Settlement::Discarded(id(from)?),

@@ -8,6 +8,7 @@
 )]
 
 mod burying;
+mod changing_a_handler;
 mod closing;
 mod common;
 mod dead_letters;
@@ -43,4 +44,5 @@ mod sweeping;
 mod sync_handlers;
 mod transaction_modes;
 mod transactions;
+mod waiting_for_a_folder;
 mod which_idem;

@@ -304,7 +304,7 @@ fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
 fn complete(token: u64, json: &str) -> Step {
     Step::Complete {
         token,
-        result: StoredResult::Json(json.as_bytes().into()),
+        result: StoredResult::json(json.as_bytes()),
         notes: Vec::new(),
     }
 }

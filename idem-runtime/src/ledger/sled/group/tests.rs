@@ -527,7 +527,7 @@ fn step(
             (id(*key), Step::Claim(claim))
         }
         Op::Complete { key, size, note } => {
-            let result = StoredResult::Json(text(*size).to_string().into_bytes().into());
+            let result = StoredResult::json(text(*size).to_string().into_bytes());
             let notes = note
                 .iter()
                 .map(|note| NoteChange::put(format!("notes/{note}"), vec![b'r'; *size]))

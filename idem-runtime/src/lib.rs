@@ -54,6 +54,7 @@ pub mod metrics;
 pub mod notes;
 pub mod outbox;
 pub mod protocol;
+pub mod seal;
 
 pub use call::{Attempt, attempt};
 pub use delivery::{Delivered, Verdict};
@@ -66,5 +67,6 @@ pub use idem::{Idem, IdemBuilder};
 pub use idem_macros::idempotent;
 pub use ledger::{Filter, Ledger};
 pub use protocol::{DeadLetter, DeadLetterId, LetterState, Origin};
+pub use seal::SealKeys;
 #[cfg(feature = "testing")]
 pub mod testing;

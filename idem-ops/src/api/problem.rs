@@ -80,9 +80,9 @@ fn classify_letter(error: &LetterError) -> (StatusCode, &'static str) {
         LetterError::LetterClosed { .. } | LetterError::NotRestorable { .. } => {
             (StatusCode::CONFLICT, "letter_closed")
         }
-        LetterError::NoHandler { .. } | LetterError::Redacted { .. } => {
-            (StatusCode::CONFLICT, "cannot_run")
-        }
+        LetterError::NoHandler { .. }
+        | LetterError::Redacted { .. }
+        | LetterError::Sealed { .. } => (StatusCode::CONFLICT, "cannot_run"),
         LetterError::NoPublisher { .. } | LetterError::Incomplete { .. } => {
             (StatusCode::CONFLICT, "cannot_publish")
         }

@@ -72,6 +72,31 @@ pub enum LetterError {
         missing: Vec<String>,
     },
 
+    /// The redacted parts of the letter's payload cannot be opened, so it cannot be run or
+    /// published.
+    #[error(
+        "the redacted parts of dead letter {id} of handler `{handler}`, key `{key}`, are sealed with seal key \
+         `{seal_key}`, which {}. Or run the letter with these parts filled in",
+        match known {
+            true => "does not open them: it is another key of this id, or what is stored was changed. Give the key that \
+                     sealed them to `Idem::builder().seal(…)`",
+            false => "this service does not have. Give it to `Idem::builder().seal(…)`, as an older key if there is a newer \
+                      one",
+        }
+    )]
+    Sealed {
+        /// The letter.
+        id: DeadLetterId,
+        /// Its handler's name.
+        handler: String,
+        /// Its idempotency key.
+        key: String,
+        /// The id of the key that they are sealed with.
+        seal_key: String,
+        /// Whether this Idem has a key of this id.
+        known: bool,
+    },
+
     /// The letter holds only the beginning of its message, so it cannot be run or published.
     #[error(
         "dead letter {id} holds only the beginning of its message, which has {size} bytes. Edit it \

@@ -10,6 +10,7 @@ mod registered;
 mod republish;
 mod rerun;
 mod reused;
+mod sealing;
 mod watch;
 
 use std::sync::Arc;

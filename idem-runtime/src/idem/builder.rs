@@ -21,6 +21,7 @@ use crate::idem::shared::{Limits, Shared};
 use crate::ledger::SledLedger;
 use crate::ledger::{Context, Ledger, LedgerError};
 use crate::metrics;
+use crate::seal::SealKeys;
 
 /// The options of an [`Idem`]; each has a default.
 ///
@@ -40,6 +41,7 @@ pub struct IdemBuilder {
     #[cfg(feature = "sled")]
     cache_bytes: Option<u64>,
     clock: Option<Arc<dyn Clock>>,
+    seal: Option<SealKeys>,
 }
 
 impl Idem {
@@ -104,6 +106,13 @@ impl IdemBuilder {
         self
     }
 
+    /// Seals what handlers redact with these keys, so that their dead letters can be run and
+    /// published again (default: what is redacted is not stored).
+    pub fn seal(mut self, keys: SealKeys) -> Self {
+        self.seal = Some(keys);
+        self
+    }
+
     /// Opens the embedded ledger in a folder, which is created if needed.
     ///
     /// # Errors
@@ -124,6 +133,7 @@ impl IdemBuilder {
             Arc::new(ledger?),
             clock,
             self.limits,
+            self.seal,
             instance.into(),
             Claims::default(),
         );
@@ -172,7 +182,7 @@ impl IdemBuilder {
                 ..
             } = context;
             let ledger = Arc::new(connecting.await?);
-            let shared = Shared::new(ledger, clock, self.limits, instance, claims);
+            let shared = Shared::new(ledger, clock, self.limits, self.seal, instance, claims);
             shared.recover().await?;
             Ok::<_, LedgerError>(Arc::new(shared))
         };

@@ -20,6 +20,7 @@ use crate::issuer::Sequences;
 use crate::ledger::{Leases, Ledger, LedgerError, Swept};
 use crate::outbox::Sending;
 use crate::protocol::{Claim, DeadLetter, Grant, Record, RecordId, Reply, Step};
+use crate::seal::SealKeys;
 use crate::{failpoint, metrics};
 
 /// The most claims without an answer that are remembered.
@@ -77,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) sequences: Sequences,
     pub(crate) publishers: Publishers,
     pub(crate) hidden: Hidden,
+    /// The keys that seal what is redacted.
+    pub(crate) seal: Option<SealKeys>,
     pub(crate) new_letters: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take, and claims that it did not answer.
     /// The next call of the key, or the background, brings them again, so that a full disk makes no
@@ -98,6 +101,7 @@ impl Shared {
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
         limits: Limits,
+        seal: Option<SealKeys>,
         instance: Arc<str>,
         claims: Claims,
     ) -> Self {
@@ -119,6 +123,7 @@ impl Shared {
             sequences: Sequences::default(),
             publishers: Publishers::default(),
             hidden: Hidden::default(),
+            seal,
             new_letters: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
             housekeeping: tokio::sync::Mutex::default(),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use super::sealed::Sealed;
 use crate::json::Json;
 use crate::protocol::encoding::cbor;
 
@@ -22,6 +23,10 @@ pub struct Action {
     #[n(2)]
     #[serde(rename = "deed")]
     pub kind: ActionKind,
+    /// The sealed parts of an edit's new payload. The letter takes them, so no history has any.
+    #[cbor(skip)]
+    #[serde(skip)]
+    pub(crate) sealed: Option<Sealed>,
 }
 
 /// The person who did something, and their reason, as far as they gave them.

@@ -117,15 +117,17 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
         Step::Edit {
             letter,
             payload,
+            sealed,
             by,
         } => match record {
-            Some(Record::Settled(settled)) if settled.end == Settlement::Dead(*letter) => acted(
-                Change::Keep,
-                *letter,
-                ActionKind::Edited(payload.clone()),
-                by,
-                facts,
-            ),
+            Some(Record::Settled(settled)) if settled.end == Settlement::Dead(*letter) => {
+                let kind = ActionKind::Edited(payload.clone());
+                let mut edit = acted(Change::Keep, *letter, kind, by, facts);
+                if let LetterChange::Action { act, .. } = &mut edit.letter {
+                    act.sealed.clone_from(sealed);
+                }
+                edit
+            }
             _ => keep(Reply::LetterNotOpen),
         },
         Step::Issue { ttl } => match record {
@@ -217,6 +219,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     live.fingerprint = wanted.fingerprint;
     live.payload = Arc::clone(&wanted.payload);
     live.redacted.clone_from(&wanted.redacted);
+    live.sealed.clone_from(&wanted.sealed);
     if wanted.origin.is_some() {
         live.origin.clone_from(&wanted.origin);
     }
@@ -343,6 +346,7 @@ fn rearmed(
     let RedrivePayload {
         payload,
         redacted,
+        sealed,
         origin,
         cause,
         arguments,
@@ -351,6 +355,7 @@ fn rearmed(
         // The token of the attempt before is no longer valid.
         token: facts.token,
         redacted: (!redacted.is_empty()).then(|| redacted.as_slice().into()),
+        sealed: sealed.clone(),
         origin: origin.clone(),
         redriven: Some(Box::new(RedrivenFrom {
             letter,

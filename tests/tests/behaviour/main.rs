@@ -32,6 +32,7 @@ mod reopening;
 mod replays;
 mod retries;
 mod running_letters;
+mod sealing;
 mod shapes;
 mod shared_ledger;
 mod single_flight;

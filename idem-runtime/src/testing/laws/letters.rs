@@ -458,6 +458,7 @@ pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
     let payload = |sku: &str| text(sku).parse::<Json>().unwrap();
     let edit = |sku: &str| Step::Edit {
         letter,
+        sealed: None,
         payload: payload(sku),
         by: by.clone(),
     };

@@ -135,6 +135,7 @@ impl Error {
             }
             | Self::DeadLettered { .. }
             | Self::NoTransaction { .. }
+            | Self::ResultErased { .. }
             | Self::ResultTooLarge { .. } => Verdict::Settled,
             Self::NotYet { after, .. } => Verdict::Again { after: *after },
             Self::Closed { .. } | Self::Ledger { .. } => Verdict::Unavailable {

@@ -2,8 +2,8 @@
 
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{
-    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
-    PageQuery, Redriven, Stats, StatsQuery, Timeline,
+    BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
+    NewBulkJob, PageQuery, Redriven, Stats, StatsQuery, Timeline,
 };
 use idem_runtime::DeadLetterId;
 use idem_runtime::json::Json;
@@ -45,6 +45,11 @@ impl Target {
 
     pub(crate) async fn groups(&self, query: &GroupQuery) -> Result<GroupPage, Problem> {
         self.get("api/v1/groups", query).await
+    }
+
+    /// Erases what is kept of one message.
+    pub(crate) async fn erase(&self, message: &Erase) -> Result<Erasure, Problem> {
+        self.post("api/v1/erase", message).await
     }
 
     pub(crate) async fn explain(&self, handler: &str, key: &str) -> Result<Timeline, Problem> {

@@ -9,6 +9,7 @@
 mod copy;
 mod doctor;
 mod editing;
+mod erasing;
 mod letters;
 mod many;
 mod numbers;

@@ -34,6 +34,7 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .route("/bulk", get(routes::bulks).post(routes::start_bulk))
         .route("/bulk/{id}", get(routes::bulk).delete(routes::cancel_bulk))
         .route("/groups", get(routes::groups))
+        .route("/erase", post(routes::erase))
         .route("/explain", get(routes::explain))
         .route("/stats", get(routes::stats))
         .route("/alerts", get(routes::alerts))

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use idem_runtime::dead_letters::LetterError;
+use idem_runtime::dead_letters::{EraseError, LetterError};
 use idem_runtime::ledger::LedgerError;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,10 @@ pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
         ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         ServiceError::Letter(error) => classify_letter(error),
-        ServiceError::Ledger(error) => classify_ledger(error),
+        ServiceError::Erase(EraseError::Ledger { source }) | ServiceError::Ledger(source) => {
+            classify_ledger(source)
+        }
+        ServiceError::Erase(_) => (StatusCode::CONFLICT, "unsettled"),
     }
 }
 

@@ -11,8 +11,9 @@ use super::extract::{Acting, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, R
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
-    NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
+    AuditPage, BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage, LetterQuery,
+    LetterView, NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery,
+    Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -134,6 +135,14 @@ pub(super) async fn groups(
     Query(query): Query<GroupQuery>,
 ) -> Answer<GroupPage> {
     answer(service.groups(&query).await?)
+}
+
+pub(super) async fn erase(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(message): Json<Erase>,
+) -> Answer<Erasure> {
+    changed(async move { actions.erase(message).await }).await
 }
 
 pub(super) async fn explain(

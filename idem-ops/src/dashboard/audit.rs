@@ -45,6 +45,7 @@ impl Audit {
             AuditAction::Publish => "published back",
             AuditAction::Edit => "changed the payload",
             AuditAction::Discard => "discarded",
+            AuditAction::Erase => "erased the content",
             AuditAction::Restore => "undid the discard",
             AuditAction::StartRedrive => "started a bulk redrive",
             AuditAction::CancelRedrive => "cancelled a bulk redrive",

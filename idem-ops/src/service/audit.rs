@@ -67,6 +67,8 @@ pub enum AuditAction {
     Edit,
     /// Closed a letter without another run.
     Discard,
+    /// Erased what the ledger kept of one message.
+    Erase,
     /// Undid a discard.
     Restore,
     /// Started a redrive of many letters.

@@ -1,7 +1,7 @@
 //! The errors of queries and actions.
 
 use idem_runtime::DeadLetterId;
-use idem_runtime::dead_letters::LetterError;
+use idem_runtime::dead_letters::{EraseError, LetterError};
 use idem_runtime::ledger::LedgerError;
 use uuid::Uuid;
 
@@ -55,6 +55,9 @@ pub enum ServiceError {
     /// The action on the letter failed.
     #[error(transparent)]
     Letter(#[from] LetterError),
+    /// The message was not erased.
+    #[error(transparent)]
+    Erase(#[from] EraseError),
     /// The ledger cannot do its work.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -67,6 +70,9 @@ impl ServiceError {
             self,
             Self::Ledger(LedgerError::Closed)
                 | Self::Letter(LetterError::Ledger {
+                    source: LedgerError::Closed
+                })
+                | Self::Erase(EraseError::Ledger {
                     source: LedgerError::Closed
                 })
         )

@@ -70,6 +70,10 @@ impl DeadLetters {
         why: impl Into<String>,
     ) -> Result<DeadLetter, LetterError> {
         let letter = self.known(id).await?;
+        if letter.is_erased() {
+            let (id, state) = (*id, letter.state);
+            return Err(LetterError::NotRestorable { id, state });
+        }
         self.act(
             letter,
             Step::Restore {

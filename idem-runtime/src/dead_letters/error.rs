@@ -38,8 +38,8 @@ pub enum LetterError {
     /// The letter cannot be opened again.
     #[error("dead letter {id} cannot be restored: {}. List the letters of its key", match state {
         LetterState::Open => "it is open",
-        LetterState::Redriven => "it was redriven, and its message has come or its time is over",
-        LetterState::Discarded => "it was discarded, and its time is over",
+        LetterState::Redriven => "it was redriven, and its message has come, its time is over, or it was erased",
+        LetterState::Discarded => "it was discarded, and its time is over, or it was erased",
     })]
     NotRestorable {
         /// The letter.

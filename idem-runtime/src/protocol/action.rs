@@ -61,6 +61,9 @@ pub enum ActionKind {
         #[cbor(with = "cbor::json")]
         Json,
     ),
+    /// The content was erased, also from the history; an open letter was closed.
+    #[n(4)]
+    Erased,
 }
 
 impl ActionKind {
@@ -71,6 +74,7 @@ impl ActionKind {
             ActionKind::Discarded => "discarded",
             ActionKind::Restored => "restored",
             ActionKind::Edited(_) => "edited",
+            ActionKind::Erased => "erased",
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::action::ActionKind;
+use super::action::{ActionKind, Actor};
 use super::attempt::PastAttempt;
 use super::death::{bury, bury_unread};
 use super::decision::{Change, Decision, Facts, LetterChange, acted, keep, put};
 use super::letter::{DeadLetterId, Reason};
-use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
+use super::record::{
+    Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement, StoredResult,
+};
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use super::whole::whole;
 use crate::clock::after;
@@ -130,6 +132,7 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
             }
             _ => keep(Reply::LetterNotOpen),
         },
+        Step::Erase { letter, by } => erase(record, *letter, by, facts),
         Step::Issue { ttl } => match record {
             Some(Record::Live(_)) => keep(Reply::AlreadyIssued),
             Some(Record::Settled(settled)) if !settled.expired(facts.now) => {
@@ -331,6 +334,39 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
         bury(live, Reason::Abandoned, facts)
     } else {
         keep(Reply::Unchanged)
+    }
+}
+
+/// Erases a result, or a letter's content. A message that runs or waits is left alone.
+fn erase(
+    record: Option<Record>,
+    letter: Option<DeadLetterId>,
+    by: &Actor,
+    facts: &Facts,
+) -> Decision {
+    let settled = match record {
+        Some(Record::Live(_)) => return keep(Reply::LetterNotOpen),
+        Some(Record::Settled(settled)) => Some(settled),
+        None => None,
+    };
+    match (settled, letter) {
+        (Some(settled), None) if matches!(settled.end, Settlement::Done(_)) => {
+            let end = Settlement::Done(StoredResult::Erased);
+            put(Record::Settled(Settled { end, ..settled }), Reply::Recorded)
+        }
+        (_, None) => keep(Reply::Unchanged),
+        (settled, Some(letter)) => {
+            let change = match settled {
+                Some(settled) if settled.end == Settlement::Dead(letter) => {
+                    let (end, at) = (Settlement::Discarded(letter), facts.now);
+                    Change::Put(Record::Settled(Settled { end, at, ..settled }))
+                }
+                Some(_) => Change::Keep,
+                // A ledger of several machines writes a letter with the row of its record.
+                None => Change::Remove,
+            };
+            acted(change, letter, ActionKind::Erased, by, facts)
+        }
     }
 }
 

@@ -296,6 +296,13 @@ impl DeadLetter {
             .any(|act| matches!(act.kind, ActionKind::Edited(_)))
     }
 
+    /// Returns whether its content was [erased](crate::Idem::erase).
+    pub fn is_erased(&self) -> bool {
+        self.history
+            .iter()
+            .any(|act| act.kind == ActionKind::Erased)
+    }
+
     /// Returns the message's size in bytes, if the payload is only its beginning and was not
     /// edited.
     pub fn cut_off(&self) -> Option<u64> {
@@ -309,6 +316,7 @@ impl DeadLetter {
                 std::mem::swap(&mut self.payload, payload);
                 self.sealed = act.sealed.take();
             }
+            ActionKind::Erased => self.erase(&act),
             ActionKind::Redriven => self.close(LetterState::Redriven, &act),
             ActionKind::Discarded => self.close(LetterState::Discarded, &act),
             ActionKind::Restored => {
@@ -316,6 +324,26 @@ impl DeadLetter {
             }
         }
         self.history.push(act);
+    }
+
+    /// Removes the content, also that of the history, and closes the letter if it is open.
+    fn erase(&mut self, act: &Action) {
+        if self.state == LetterState::Open {
+            self.close(LetterState::Discarded, act);
+        }
+        (self.payload, self.sealed) = (Json::from(()), None);
+        (self.error, self.reused) = (None, None);
+        self.attempts
+            .iter_mut()
+            .for_each(|attempt| attempt.error = None);
+        for past in &mut self.history {
+            if let ActionKind::Edited(before) = &mut past.kind {
+                *before = Json::from(());
+            }
+        }
+        if let Some(origin) = &mut self.origin {
+            origin.headers.clear();
+        }
     }
 
     fn close(&mut self, state: LetterState, act: &Action) {

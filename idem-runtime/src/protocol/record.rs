@@ -419,6 +419,9 @@ pub enum StoredResult {
     /// The result was larger than the limit, and only its size is kept, in bytes.
     #[n(1)]
     TooLarge(#[n(0)] u64),
+    /// The result was [erased](crate::Idem::erase).
+    #[n(2)]
+    Erased,
 }
 
 impl Settled {

@@ -84,6 +84,14 @@ pub enum Step {
         /// The person, and their reason.
         by: Actor,
     },
+    /// Forgets the content of a settled message, and keeps that it is settled: its result, or the
+    /// content of a letter. The message of an open letter is [discarded](Self::Discard).
+    Erase {
+        /// A letter of the record, open or closed. `None` is the recorded result.
+        letter: Option<DeadLetterId>,
+        /// The person, and their reason.
+        by: Actor,
+    },
     /// Issues a key: until it expires, handlers that require issued keys take it.
     Issue {
         /// How long the key may wait for its first use.
@@ -408,11 +416,12 @@ pub enum Reply {
     /// To a report or a renewal: the claim has passed to another attempt, and nothing was written.
     LeaseLost,
     /// To a person's action: the letter is not open. To a restore: it is not closed, a claim has
-    /// followed, or its record has expired.
+    /// followed, or its record has expired. To an erasure: its record is not settled, or the letter
+    /// does not exist.
     LetterNotOpen,
     /// To an issue: the key was issued before.
     AlreadyIssued,
-    /// To a sweep: nothing was due.
+    /// To a sweep: nothing was due. To an erasure: there is no result.
     Unchanged,
 }
 

@@ -13,6 +13,7 @@ mod common;
 mod dead_letters;
 mod deliveries;
 mod dropped_calls;
+mod erasing;
 mod existing;
 mod fingerprints;
 mod issuing;

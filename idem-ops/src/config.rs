@@ -18,6 +18,7 @@ use crate::monitor::{Monitor, Policy};
 use crate::proxies::Network;
 #[cfg(any(feature = "email", feature = "webhook"))]
 use crate::secret::Secret;
+use crate::service::{self, RedriveRule, ServiceError};
 
 /// The monitor's configuration, as a TOML file. Durations are written as `15m` or `4h`.
 ///
@@ -41,6 +42,13 @@ use crate::secret::Secret;
 ///     kind = "slack"
 ///     url_file = "/run/secrets/slack"
 ///     escalation = true
+///
+///     [[redrive]]
+///     name = "bank-is-down"
+///     error = "connection refused"
+///     every = "1h"
+///     times = 3
+///     until = "2026-12-04T18:00:00Z"
 /// "#.parse()?;
 /// # Ok::<(), idem_ops::ConfigError>(())
 /// ```
@@ -54,6 +62,8 @@ pub struct Config {
     #[serde(default)]
     policy: PolicyConfig,
     channel: Vec<Spanned<ChannelConfig>>,
+    #[serde(default)]
+    redrive: Vec<Spanned<RedriveRule>>,
     /// The line where each channel begins.
     #[serde(skip)]
     lines: Vec<usize>,
@@ -150,6 +160,14 @@ pub enum ConfigError {
         /// What is wrong.
         what: String,
     },
+    /// A redrive rule is invalid.
+    #[error("the configuration is wrong: line {line}: the redrive rule: {what}")]
+    Rule {
+        /// The line where the rule begins, from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
     /// A channel cannot be used.
     #[error("the configuration is wrong: line {line}: {what}")]
     Channel {
@@ -186,6 +204,12 @@ impl std::str::FromStr for Config {
         match Self::deserialize(toml::Deserializer::from(document)) {
             Err(error) => wrong(&error, without_value(error.message())),
             Ok(config) => {
+                for rule in &config.redrive {
+                    rule.get_ref().check().map_err(|error| ConfigError::Rule {
+                        line: line(rule.span().start),
+                        what: error.to_string(),
+                    })?;
+                }
                 let lines = config
                     .channel
                     .iter()
@@ -266,6 +290,21 @@ impl Config {
     /// `Auth::trusted_proxies`.
     pub fn trusted_proxies(&self) -> &[Network] {
         &self.trusted_proxies
+    }
+
+    /// Puts the redrive rules into the ledger, where a [`Service`](crate::service::Service) follows
+    /// them, and removes those that an earlier configuration had. Rules that people set stay.
+    /// Call it when the service starts.
+    ///
+    /// # Errors
+    /// [`ServiceError`](crate::service::ServiceError) when the ledger cannot be read or written.
+    pub async fn set_rules(&self, idem: &Idem) -> Result<(), ServiceError> {
+        let rules: Vec<_> = self
+            .redrive
+            .iter()
+            .map(|rule| rule.get_ref().clone())
+            .collect();
+        service::configure(idem, &rules).await
     }
 
     /// Builds a monitor of this Idem's letters as configured, and reads the secrets.

@@ -9,7 +9,8 @@ use clap_complete::Shell;
 use url::Url;
 
 pub(crate) use dlq::{
-    Discard, Dlq, Edit, Filter, List, Many, Reason, Redrive, Restore, Selection, State,
+    Discard, Dlq, Edit, Filter, List, Many, Reason, Redrive, Restore, Rule, RuleAction, Selection,
+    SetRule, State,
 };
 
 use crate::problem::EXITS;

@@ -16,6 +16,7 @@ mod numbers;
 mod publish;
 mod redacted;
 mod reused;
+mod rules;
 mod served;
 mod service;
 mod support;

@@ -64,6 +64,7 @@ pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
     match error {
         ServiceError::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
         ServiceError::NoSuchBulk(_) => (StatusCode::NOT_FOUND, "no_such_bulk"),
+        ServiceError::NoSuchRule(_) => (StatusCode::NOT_FOUND, "no_such_rule"),
         ServiceError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
         ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
         ServiceError::CannotPublish { .. } => (StatusCode::CONFLICT, "cannot_publish"),

@@ -7,12 +7,14 @@ use axum::response::{IntoResponse, Response};
 use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
-use super::extract::{Acting, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
+use super::extract::{
+    Acting, Edit, Id, Json, MaybeWhy, NewRule, Nothing, OneKey, Query, RedriveOne, Why,
+};
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
     AuditPage, BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage, LetterQuery,
-    LetterView, NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery,
+    LetterView, NewBulkJob, PageQuery, Redriven, Service, ServiceError, SetRule, Stats, StatsQuery,
     Timeline,
 };
 
@@ -150,6 +152,26 @@ pub(super) async fn explain(
     Query(OneKey { handler, key }): Query<OneKey>,
 ) -> Answer<Timeline> {
     answer(service.explain(&handler, &key).await?)
+}
+
+pub(super) async fn rules(service: State<Service>, _: Query<Nothing>) -> Answer<Vec<SetRule>> {
+    answer(service.rules().await?)
+}
+
+pub(super) async fn set_rule(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(NewRule { rule, why }): Json<NewRule>,
+) -> Answer<SetRule> {
+    changed(async move { actions.set_rule(rule, &why).await }).await
+}
+
+pub(super) async fn remove_rule(
+    Acting(actions): Acting,
+    Id(name): Id<String>,
+    Query(Why { why }): Query<Why>,
+) -> Answer<SetRule> {
+    changed(async move { actions.remove_rule(&name, &why).await }).await
 }
 
 pub(super) async fn stats(

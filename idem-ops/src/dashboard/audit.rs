@@ -51,6 +51,8 @@ impl Audit {
             AuditAction::CancelRedrive => "cancelled a bulk redrive",
             AuditAction::StartDiscard => "started a bulk discard",
             AuditAction::CancelDiscard => "cancelled a bulk discard",
+            AuditAction::SetRule => "set a redrive rule",
+            AuditAction::RemoveRule => "removed a redrive rule",
         }
     }
 

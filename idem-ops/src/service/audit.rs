@@ -79,6 +79,10 @@ pub enum AuditAction {
     StartDiscard,
     /// Cancelled one.
     CancelDiscard,
+    /// Set a redrive rule; the reason begins with its name.
+    SetRule,
+    /// Removed one.
+    RemoveRule,
 }
 
 /// The outcome of an action.

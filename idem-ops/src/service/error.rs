@@ -15,6 +15,9 @@ pub enum ServiceError {
     /// The bulk job does not exist.
     #[error("bulk job {0} does not exist: only the last 200 that have ended are kept")]
     NoSuchBulk(Uuid),
+    /// The redrive rule does not exist.
+    #[error("redrive rule `{0}` does not exist")]
+    NoSuchRule(String),
     /// A parameter is invalid.
     #[error("`{field}` {why}")]
     Invalid {

@@ -18,6 +18,7 @@ mod letter_action;
 mod letter_locks;
 mod letters;
 mod queries;
+mod rules;
 mod stats;
 mod timeline;
 
@@ -38,6 +39,8 @@ pub use idem_runtime::dead_letters::RunOutcome;
 pub use letters::{
     LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, StateFilter,
 };
+pub(crate) use rules::configure;
+pub use rules::{RedriveRule, SetRule};
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
 pub use timeline::{Event, EventKind, KeyState, Timeline};
 
@@ -157,6 +160,9 @@ impl Inner {
         }
         runtime.spawn(Self::sync_index(Arc::downgrade(self)));
         runtime.spawn(Self::keep_minutes(Arc::downgrade(self)));
+        if self.continues {
+            runtime.spawn(Self::follow_rules(Arc::downgrade(self)));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use idem_runtime::Idem;
 
 use crate::alert::Alert;
 use crate::files;
-use crate::monitor::{Monitor, Policy};
+use crate::monitor::{Monitor, Policy, Route};
 use crate::proxies::Network;
 #[cfg(any(feature = "email", feature = "webhook"))]
 use crate::secret::Secret;
@@ -108,6 +108,14 @@ struct EmailConfig {
     /// It gets letters that stay open for too long, and nothing else.
     #[serde(default)]
     escalation: bool,
+    /// It gets letters of these handlers, and of these errors.
+    #[serde(default)]
+    handlers: Vec<String>,
+    #[serde(default)]
+    errors: Vec<String>,
+    /// It gets letters that no other channel's `handlers` and `errors` take.
+    #[serde(default)]
+    rest: bool,
     #[serde(default, deserialize_with = "duration::deserialize")]
     timeout: Option<Duration>,
     root_certificate: Option<PathBuf>,
@@ -130,6 +138,14 @@ struct WebhookConfig {
     /// It gets letters that stay open for too long, and nothing else.
     #[serde(default)]
     escalation: bool,
+    /// It gets letters of these handlers, and of these errors.
+    #[serde(default)]
+    handlers: Vec<String>,
+    #[serde(default)]
+    errors: Vec<String>,
+    /// It gets letters that no other channel's `handlers` and `errors` take.
+    #[serde(default)]
+    rest: bool,
     #[serde(default, deserialize_with = "duration::deserialize")]
     timeout: Option<Duration>,
     root_certificate: Option<PathBuf>,
@@ -320,7 +336,10 @@ impl Config {
             let alert = channel
                 .alert()
                 .map_err(|what| ConfigError::Channel { line: *line, what })?;
-            monitor = monitor.add(alert, channel.escalation());
+            let route = channel
+                .route()
+                .map_err(|what| ConfigError::Channel { line: *line, what })?;
+            monitor = monitor.add(alert, channel.escalation(), route);
         }
         Ok(monitor)
     }
@@ -354,6 +373,29 @@ impl ChannelConfig {
             | Self::Feishu(webhook)
             | Self::Dingtalk(webhook)
             | Self::Wecom(webhook) => webhook.escalation,
+        }
+    }
+
+    fn route(&self) -> Result<Route, String> {
+        let (handlers, errors, rest) = match self {
+            Self::Email(email) => (&email.handlers, &email.errors, email.rest),
+            Self::Webhook(webhook)
+            | Self::Slack(webhook)
+            | Self::Feishu(webhook)
+            | Self::Dingtalk(webhook)
+            | Self::Wecom(webhook) => (&webhook.handlers, &webhook.errors, webhook.rest),
+        };
+        match (handlers.is_empty() && errors.is_empty(), rest) {
+            (true, false) => Ok(Route::All),
+            (true, true) => Ok(Route::Rest),
+            (false, false) => Ok(Route::Matching {
+                handlers: handlers.clone(),
+                errors: errors.clone(),
+            }),
+            (false, true) => Err(
+                "`rest` is for what other channels do not take: leave out `handlers` and `errors`"
+                    .to_owned(),
+            ),
         }
     }
 

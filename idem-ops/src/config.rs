@@ -333,12 +333,9 @@ impl Config {
             monitor = monitor.dashboard(dashboard.clone());
         }
         for (channel, line) in self.channel.iter().map(Spanned::get_ref).zip(&self.lines) {
-            let alert = channel
-                .alert()
-                .map_err(|what| ConfigError::Channel { line: *line, what })?;
-            let route = channel
-                .route()
-                .map_err(|what| ConfigError::Channel { line: *line, what })?;
+            let wrong = |what| ConfigError::Channel { line: *line, what };
+            let route = channel.route().map_err(wrong)?;
+            let alert = channel.alert().map_err(wrong)?;
             monitor = monitor.add(alert, channel.escalation(), route);
         }
         Ok(monitor)

@@ -15,7 +15,7 @@ use crate::{Order, Shared, Stock, die, open, place};
 const STEP: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_secs(120);
 
-fn rule(fields: Value) -> RedriveRule {
+fn rule(fields: &Value) -> RedriveRule {
     let mut rule = json!({
         "name": "bank", "error": "connection refused", "every": "2m", "times": 2,
     });
@@ -25,7 +25,7 @@ fn rule(fields: Value) -> RedriveRule {
     serde_json::from_value(rule).unwrap()
 }
 
-async fn set(service: &Service, fields: Value) {
+async fn set(service: &Service, fields: &Value) {
     let ann = service.by("ann");
     ann.set_rule(rule(fields), "their new server")
         .await
@@ -75,7 +75,7 @@ async fn ended(shared: &Shared, service: &Service, key: &str, count: usize) -> V
 async fn a_letter_is_redriven_as_often_as_the_rule_says_and_by_one_replica() {
     let shared = Shared::new();
     let ((one, service), (_other, other)) = (failing(&shared), failing(&shared));
-    set(&other, json!({})).await;
+    set(&other, &json!({})).await;
     let died = shared.clock_now();
     die(&one, 0..1, "connection refused").await;
     die(&one, 1..2, "card declined").await;
@@ -114,7 +114,7 @@ async fn no_more_letters_are_redriven_in_an_hour_than_the_rule_says() {
     die(&idem, 0..5, "connection refused").await;
     set(
         &service,
-        json!({ "at_most": 2, "handler": "replicas.place" }),
+        &json!({ "at_most": 2, "handler": "replicas.place" }),
     )
     .await;
     let step = Duration::from_secs(20);
@@ -138,9 +138,9 @@ async fn a_rule_that_is_over_or_removed_redrives_nothing() {
     let shared = Shared::new();
     let (idem, service) = failing(&shared);
     let until = shared.clock_now() + Duration::from_secs(60);
-    set(&service, json!({ "name": "over", "until": until })).await;
-    set(&service, json!({ "name": "removed" })).await;
-    set(&service, json!({ "name": "old", "max_age": "1m" })).await;
+    set(&service, &json!({ "name": "over", "until": until })).await;
+    set(&service, &json!({ "name": "removed" })).await;
+    set(&service, &json!({ "name": "old", "max_age": "1m" })).await;
     service
         .by("ann")
         .remove_rule("removed", "it is mended")
@@ -154,7 +154,7 @@ async fn a_rule_that_is_over_or_removed_redrives_nothing() {
     die(&idem, 0..1, "connection refused").await;
     set(
         &service,
-        json!({ "name": "other", "error": "card declined" }),
+        &json!({ "name": "other", "error": "card declined" }),
     )
     .await;
     die(&idem, 1..2, "card declined").await;
@@ -185,7 +185,7 @@ async fn a_rule_with_wrong_fields_is_refused() {
     ] {
         let refused = service
             .by("ann")
-            .set_rule(rule(fields), "x")
+            .set_rule(rule(&fields), "x")
             .await
             .unwrap_err();
         assert!(
@@ -200,7 +200,7 @@ async fn a_rule_with_wrong_fields_is_refused() {
 async fn a_configuration_sets_its_rules_and_removes_those_that_it_no_longer_has() {
     let shared = Shared::new();
     let (idem, service) = failing(&shared);
-    set(&service, json!({ "name": "of-ann" })).await;
+    set(&service, &json!({ "name": "of-ann" })).await;
     let config = |rules: &str| {
         let text = format!("service = \"orders\"\nchannel = []\n{rules}");
         text.parse::<idem_ops::Config>()

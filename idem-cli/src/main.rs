@@ -13,6 +13,7 @@ mod backup;
 mod dlq;
 mod doctor;
 mod editor;
+mod erase;
 mod explain;
 mod format;
 mod generate;
@@ -90,6 +91,7 @@ async fn run(cli: Cli) -> Result<(), Problem> {
             let target = Location::new(&place)?.target(&place).await?;
             let done = match command {
                 Ledger::Dlq(what) => dlq::run(what, &target, out).await,
+                Ledger::Erase(message) => erase::run(message, &target, out).await,
                 Ledger::Explain(what) => explain::run(&what, &target, out).await,
                 Ledger::Stats => stats::run(&target, out).await,
             };

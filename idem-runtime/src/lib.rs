@@ -58,6 +58,7 @@ pub mod notes;
 pub mod outbox;
 pub mod pause;
 pub mod protocol;
+pub mod seal;
 
 pub use call::{Attempt, attempt};
 pub use delivery::{Delivered, Verdict};
@@ -70,5 +71,6 @@ pub use idem::{Idem, IdemBuilder};
 pub use idem_macros::idempotent;
 pub use ledger::{Filter, Ledger};
 pub use protocol::{DeadLetter, DeadLetterId, LetterState, Origin};
+pub use seal::SealKeys;
 #[cfg(feature = "testing")]
 pub mod testing;

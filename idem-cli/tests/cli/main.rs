@@ -9,12 +9,14 @@
 mod backup;
 mod doctor;
 mod editing;
+mod erasing;
 mod letters;
 mod many;
 mod numbers;
 mod publish;
 mod redacted;
 mod reused;
+mod rules;
 mod served;
 mod service;
 mod support;

@@ -119,6 +119,7 @@ fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
             ActionKind::Discarded => EventKind::Discarded { who, why },
             ActionKind::Restored => EventKind::Restored { who, why },
             ActionKind::Edited(_) => EventKind::Edited { who, why },
+            ActionKind::Erased => EventKind::Erased { who, why },
             _ => continue,
         };
         push(*at, what);

@@ -10,6 +10,7 @@ mod backlog;
 mod backups;
 mod bulk;
 mod eligibility;
+mod erasing;
 mod error;
 mod explain;
 mod figures;
@@ -20,6 +21,7 @@ mod letter_locks;
 mod letters;
 mod queries;
 mod readiness;
+mod rules;
 mod stats;
 mod timeline;
 
@@ -35,6 +37,7 @@ pub use audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 pub use backlog::Backlog;
 pub use backups::Backup;
 pub use bulk::{BulkAction, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection};
+pub use erasing::{Erase, Erasure};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
 pub use idem_runtime::dead_letters::RunOutcome;
@@ -42,6 +45,8 @@ pub use letters::{
     LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, StateFilter,
 };
 pub use readiness::Readiness;
+pub(crate) use rules::configure;
+pub use rules::{RedriveRule, SetRule};
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
 pub use timeline::{Event, EventKind, KeyState, Timeline};
 
@@ -169,6 +174,9 @@ impl Inner {
         }
         runtime.spawn(Self::sync_index(Arc::downgrade(self)));
         runtime.spawn(Self::keep_minutes(Arc::downgrade(self)));
+        if self.continues {
+            runtime.spawn(Self::follow_rules(Arc::downgrade(self)));
+        }
     }
 }
 

@@ -90,6 +90,11 @@ impl Drive {
         Error::ResultTooLarge { handler, key, size }
     }
 
+    pub(super) fn erased(&self) -> Error {
+        let (handler, key) = self.site();
+        Error::ResultErased { handler, key }
+    }
+
     pub(super) fn not_yet(&self, after: Duration) -> Error {
         let (handler, key) = self.site();
         Error::NotYet {

@@ -437,6 +437,7 @@ impl Drive {
                 return None;
             }
             Ok(Reply::Replay(StoredResult::TooLarge(size))) => self.too_large(size),
+            Ok(Reply::Replay(StoredResult::Erased)) => self.erased(),
             Ok(Reply::Busy { .. }) => self.in_progress(),
             Ok(Reply::NotYet { at }) => self.not_yet(until(at, self.idem().shared().clock.now())),
             // The state is `Asking`.

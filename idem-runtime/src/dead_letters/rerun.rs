@@ -140,16 +140,16 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::Redacted`],
-    /// [`LetterError::Incomplete`], [`LetterError::NoHandler`], [`LetterError::PayloadUnfit`], or
-    /// [`LetterError::Ledger`]. A failure of the handler itself is [`RunOutcome::Failed`].
+    /// [`LetterError::Sealed`], [`LetterError::Incomplete`], [`LetterError::NoHandler`],
+    /// [`LetterError::PayloadUnfit`], or [`LetterError::Ledger`]. A failure of the handler itself is [`RunOutcome::Failed`].
     pub async fn run(&self, id: &DeadLetterId) -> Result<RunOutcome, LetterError> {
         let letter = self.known(id).await?;
         let payload = letter.payload.clone();
         self.run_letter(letter, payload).await
     }
 
-    /// [`run`](Self::run) with another payload, whose redacted parts are not stored: use it for a
-    /// letter with [`missing`](DeadLetter::missing) parts. The rest of the payload is recorded as
+    /// [`run`](Self::run) with another payload, whose redacted parts are sealed or not stored: use it
+    /// for a letter with [`missing`](DeadLetter::missing) parts. The rest of the payload is recorded as
     /// an [`edit`](Self::edit).
     ///
     /// # Errors
@@ -188,6 +188,7 @@ impl DeadLetters {
             runner(self.shared(), &letter.handler).ok_or_else(|| LetterError::NoHandler {
                 handler: letter.handler.clone(),
             })?;
+        let payload = self.opened(&letter, payload)?;
         let record = letter.record_id();
         let (step, unread) = (self.redriving(&letter), letter.is_buried());
         let redriving = Arc::new(Redriving::new(record.clone(), step, unread));

@@ -22,6 +22,7 @@ use crate::ledger::{Context, Ledger, LedgerError};
 use crate::ledger::{SledLedger, once_free};
 use crate::metrics;
 use crate::pause::PauseRules;
+use crate::seal::SealKeys;
 
 /// The options of an [`Idem`]; each has a default.
 ///
@@ -43,6 +44,7 @@ pub struct IdemBuilder {
     clock: Option<Arc<dyn Clock>>,
     pause: PauseRules,
     wait: Duration,
+    seal: Option<SealKeys>,
 }
 
 impl Idem {
@@ -126,6 +128,13 @@ impl IdemBuilder {
         self
     }
 
+    /// Seals what handlers redact with these keys, so that their dead letters can be run and
+    /// published again (default: what is redacted is not stored).
+    pub fn seal(mut self, keys: SealKeys) -> Self {
+        self.seal = Some(keys);
+        self
+    }
+
     /// Opens the embedded ledger in a folder, which is created if needed.
     ///
     /// # Errors
@@ -145,6 +154,7 @@ impl IdemBuilder {
             ledger,
             clock,
             self.limits,
+            self.seal,
             instance.into(),
             Claims::default(),
             self.pause,
@@ -195,7 +205,15 @@ impl IdemBuilder {
                 ..
             } = context;
             let ledger = Arc::new(connecting.await?);
-            let shared = Shared::new(ledger, clock, self.limits, instance, claims, self.pause);
+            let shared = Shared::new(
+                ledger,
+                clock,
+                self.limits,
+                self.seal,
+                instance,
+                claims,
+                self.pause,
+            );
             shared.recover().await?;
             Ok::<_, LedgerError>(Arc::new(shared))
         };

@@ -20,6 +20,7 @@ use crate::json::problem::json_problem;
 use crate::json::writing::{self, Unwritten, Writes};
 use crate::message::fingerprint::Hasher;
 use crate::message::key::Key;
+use crate::message::redact::parts::{self, Part};
 use crate::message::redact::redact;
 use crate::metrics;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
@@ -215,7 +216,7 @@ impl CallBuilder {
 
     fn check(&mut self) -> Result<CallRequest, Error> {
         self.end();
-        self.redact();
+        let hidden = self.redact();
         let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
@@ -263,6 +264,21 @@ impl CallBuilder {
             handler: Arc::clone(&named.name),
             key,
         };
+        let sealed = match &idem.shared().seal {
+            Some(keys) => keys.seal(&id, hidden),
+            None => None,
+        };
+        let limit = idem.shared().limits.payload;
+        if sealed
+            .as_ref()
+            .is_some_and(|sealed| sealed.weight() > limit)
+        {
+            return Err(Error::PayloadTooLarge {
+                handler: id.handler.to_string(),
+                key: id.key.to_string(),
+                limit,
+            });
+        }
         let Handler {
             retries,
             on_crash,
@@ -277,6 +293,7 @@ impl CallBuilder {
             fingerprint,
             payload,
             redacted: named.redacted.clone(),
+            sealed: sealed.map(Arc::new),
             budget: Budget {
                 retries,
                 on_crash,
@@ -307,10 +324,10 @@ impl CallBuilder {
         self.buffer.push(b'}');
     }
 
-    /// Redacts the payload.
-    fn redact(&mut self) {
+    /// Redacts the payload, and returns the parts if there is a key to seal them with.
+    fn redact(&mut self) -> Vec<Part> {
         if self.handler.redact.is_empty() || self.error.is_some() {
-            return;
+            return Vec::new();
         }
         self.handler.spelling.called();
         match redact(&self.buffer, self.handler.redact) {
@@ -318,12 +335,34 @@ impl CallBuilder {
             Ok(payload) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
                 self.error = Some(ArgumentError::Payload(Unwritten::TooLarge));
             }
-            Ok(payload) => self.buffer = payload,
+            Ok(payload) => {
+                let payload = std::mem::replace(&mut self.buffer, payload);
+                return self.hidden(&payload);
+            }
             Err(error) => {
                 self.error = Some(ArgumentError::Payload(Unwritten::Codec(json_problem(
                     &error,
                 ))));
             }
+        }
+        Vec::new()
+    }
+
+    /// Returns the parts that were redacted of a payload, if there is a key to seal them with.
+    fn hidden(&self, payload: &[u8]) -> Vec<Part> {
+        let seals = self
+            .idem
+            .as_ref()
+            .is_some_and(|idem| idem.shared().seal.is_some());
+        let texts = (
+            std::str::from_utf8(payload),
+            std::str::from_utf8(&self.buffer),
+        );
+        match texts {
+            (Ok(original), Ok(shown)) if seals => {
+                parts::hidden(original, shown, "").unwrap_or_default()
+            }
+            _ => Vec::new(),
         }
     }
 

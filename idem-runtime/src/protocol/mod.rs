@@ -16,6 +16,7 @@ pub(crate) mod note;
 mod origin;
 mod record;
 mod reused;
+mod sealed;
 mod step;
 mod whole;
 
@@ -31,6 +32,7 @@ pub use record::{
     RedrivenFrom, Settled, Settlement, StoredResult,
 };
 pub use reused::{Difference, Holder, Reused};
+pub use sealed::Sealed;
 pub use step::{
     Bury, Claim, Failed, Foreseen, Grant, RedrivePayload, Reply, Seen, Step, WholeAttempt,
 };

@@ -12,6 +12,7 @@ use super::attempt::PastAttempt;
 use super::letter::{DeadLetter, DeadLetterId, Reason};
 use super::origin::Origin;
 use super::reused::Reused;
+use super::sealed::Sealed;
 use crate::clock::after;
 use crate::ledger::LedgerError;
 use crate::protocol::encoding::{self, cbor};
@@ -111,6 +112,10 @@ pub struct Live {
     /// The dead record that was redriven, until an attempt of it has ended.
     #[n(11)]
     pub redriven: Option<Box<RedrivenFrom>>,
+    /// The redacted parts, if the last claim had a key to seal them with.
+    #[n(12)]
+    #[cbor(with = "cbor::shared", has_nil)]
+    pub sealed: Option<Arc<Sealed>>,
 }
 
 impl Live {
@@ -133,7 +138,14 @@ impl Live {
             redacted: None,
             origin: None,
             redriven: None,
+            sealed: None,
         }
+    }
+
+    /// Returns the size of what the message itself takes in the record, in bytes.
+    #[cfg(feature = "sled")]
+    pub(crate) fn weight(&self) -> usize {
+        self.payload.len() + self.sealed.as_ref().map_or(0, |sealed| sealed.weight())
     }
 }
 
@@ -415,6 +427,9 @@ pub enum StoredResult {
     /// The result was larger than the limit, and only its size is kept, in bytes.
     #[n(1)]
     TooLarge(#[n(0)] u64),
+    /// The result was [erased](crate::Idem::erase).
+    #[n(2)]
+    Erased,
 }
 
 impl StoredResult {

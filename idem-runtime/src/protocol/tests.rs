@@ -364,6 +364,7 @@ impl Life {
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
                     payload: b"{}".as_slice().into(),
                     redacted: None,
+                    sealed: None,
                     budget: Budget {
                         retries: *retries,
                         on_crash: if *bury { OnCrash::Bury } else { OnCrash::Rerun },
@@ -434,6 +435,7 @@ impl Life {
                 if let Some(letter) = letter(index, &self.letters) {
                     self.step(&Step::Edit {
                         letter,
+                        sealed: None,
                         payload: 7.into(),
                         by: Actor::default(),
                     });
@@ -445,6 +447,7 @@ impl Life {
                     payload: "{".into(),
                     cause: BuryCause::undecodable("unreadable", None),
                     redacted: Vec::new(),
+                    sealed: None,
                     origin: Origin::new("rabbitmq", "orders"),
                     ttl: TTL,
                 })));

@@ -570,6 +570,7 @@ fn step(
                 id,
                 Step::Edit {
                     letter,
+                    sealed: None,
                     payload: text(*size).into(),
                     by,
                 },
@@ -581,6 +582,7 @@ fn step(
                 payload: "{".into(),
                 cause: BuryCause::undecodable("unreadable", None),
                 redacted: Vec::new(),
+                sealed: None,
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(*ttl),
             };

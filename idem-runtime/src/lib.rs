@@ -55,12 +55,13 @@ pub mod notes;
 pub mod outbox;
 pub mod protocol;
 
-pub use call::{Attempt, attempt};
+pub use call::{Attempt, CallOutcome, HandlerCall, Replayed, attempt, found_existing};
 pub use delivery::{Delivered, Verdict};
 pub use error::Error;
 #[cfg(feature = "__failpoints")]
 #[doc(hidden)]
 pub use failpoint::points as __failpoints;
+pub use handler::definition::{HandlerDef, HandlerDefBuilder, HandlerDefError};
 pub use idem::{Idem, IdemBuilder};
 #[cfg(feature = "macros")]
 pub use idem_macros::idempotent;

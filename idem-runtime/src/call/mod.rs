@@ -6,6 +6,7 @@ pub(crate) mod begin;
 mod blocking;
 mod body;
 mod claims;
+mod closure;
 mod dropped;
 mod errors;
 mod lease;
@@ -27,6 +28,7 @@ pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue};
 use body::{Artifacts, BodyEnd};
 pub use claims::Claims;
+pub use closure::{CallOutcome, HandlerCall, Replayed};
 use machine::{Drive, Next};
 use own::{read_with, text_of};
 use report::{AttemptResult, CallerResult};
@@ -38,6 +40,7 @@ use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
 use crate::message::CallBuilder;
+use crate::protocol::RecordId;
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
@@ -49,6 +52,8 @@ const LONGEST_TEXT: usize = 4096;
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,
+    release_if: Option<fn(&R::Error) -> bool>,
+    was_replayed: bool,
     result: Option<R>,
 }
 
@@ -64,11 +69,15 @@ where
             Ok(drive) => Self {
                 drive: Some(drive),
                 retry_if: None,
+                release_if: None,
+                was_replayed: false,
                 result: None,
             },
             Err(error) => Self {
                 drive: None,
                 retry_if: None,
+                release_if: None,
+                was_replayed: false,
                 result: Some(refused(error)),
             },
         }
@@ -78,6 +87,13 @@ where
     #[must_use]
     pub fn retry_if(mut self, retry_if: fn(&R::Error) -> bool) -> Self {
         self.retry_if = Some(retry_if);
+        self
+    }
+
+    /// Says which errors release the key.
+    #[must_use]
+    pub(crate) fn release_if(mut self, release_if: fn(&R::Error) -> bool) -> Self {
+        self.release_if = Some(release_if);
         self
     }
 
@@ -165,6 +181,12 @@ where
         })
     }
 
+    /// Returns the record whose result the caller gets, if an earlier call recorded it.
+    pub(crate) fn replayed_record(&self) -> Option<&RecordId> {
+        let drive = self.drive.as_ref()?;
+        self.was_replayed.then(|| drive.id())
+    }
+
     fn unfinished(&mut self) -> Option<&mut Drive> {
         if self.result.is_some() {
             None
@@ -191,6 +213,7 @@ where
         if let Err(problem) = read {
             return Some(refused(drive.unreadable(problem.to_string())));
         }
+        self.was_replayed = true;
         drive.count_call("replayed");
         drive.set_verdict(|| Verdict::Settled);
         value.map(|value| R::from_result(Ok(value)))
@@ -215,6 +238,13 @@ where
                     AttemptResult::Returned { json, artifacts },
                     Some(R::from_result(Ok(value))),
                 )
+            }
+            (BodyEnd::Returned, Some(Err(error)), Some(drive))
+                if self
+                    .release_if
+                    .is_some_and(|released| drive.is_released(&mut || released(&error))) =>
+            {
+                (AttemptResult::Released, Some(R::from_result(Err(error))))
             }
             (BodyEnd::Returned, Some(Err(error)), Some(drive)) => {
                 let retry_if = self.retry_if;

@@ -34,6 +34,8 @@ pub(super) enum AttemptResult {
         permanent: bool,
         text: String,
     },
+    /// The message was not taken, and the key is as before the claim.
+    Released,
     Panicked(String),
     TimedOut(Duration),
     LostLease,
@@ -71,6 +73,8 @@ enum AfterReport {
     /// There is another attempt, or the caller gets the body's error, or this one where the body
     /// returned none.
     Failed(Option<Error>),
+    /// The caller gets the body's error, and the key is free.
+    Released,
     /// The caller is gone.
     Dropped,
 }
@@ -117,6 +121,10 @@ impl Drive {
                 problem.clone(),
                 AfterReport::Unwritable(self.unwritable(problem)),
             ),
+            AttemptResult::Released => {
+                self.count_attempt(since, "released");
+                return self.send(Step::GiveBack { token }, AfterReport::Released);
+            }
             AttemptResult::Failed {
                 permanent: true,
                 text,
@@ -291,7 +299,10 @@ impl Drive {
             }
             reply => reply,
         };
-        let verdict = self.counted.is_some().then(|| self.verdict(&reply));
+        let verdict = self.counted.is_some().then(|| match after {
+            AfterReport::Released => Verdict::passed_on(),
+            _ => self.verdict(&reply),
+        });
         let (result, outcome) = self.caller_result(reply, after);
         match &result {
             CallerResult::Retry | CallerResult::Replay(_) => return Poll::Ready(result),
@@ -329,7 +340,7 @@ impl Drive {
         reply: Result<Reply, LedgerError>,
         after: AfterReport,
     ) -> (CallerResult, &'static str) {
-        use AfterReport::{Done, Failed, Unwritable};
+        use AfterReport::{Done, Failed, Released, Unwritable};
         use Reply::{Dead, DeadLettered, Recorded, Waiting};
         let inline = self.handler().retry == RetryMode::Inline;
         let after = match (after, &reply) {
@@ -347,6 +358,7 @@ impl Drive {
                 }
                 return (CallerResult::Own, outcome);
             }
+            (Released, Ok(Recorded)) => return (CallerResult::Own, "released"),
             (Failed(_), Ok(Waiting { at })) if inline => {
                 self.sleep_until(at);
                 CallerResult::Retry

@@ -9,6 +9,7 @@
 
 mod burying;
 mod closing;
+mod closures;
 mod common;
 mod dead_letters;
 mod deliveries;

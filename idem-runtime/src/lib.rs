@@ -6,6 +6,7 @@
 //! [duplicates]: #the-repository
 //! [examples]: #the-repository
 //! [guarantees]: #the-repository
+//! [http]: #the-repository
 //! [operations]: #the-repository
 //! [tour]: #the-repository
 //! [testing]: #the-repository
@@ -18,6 +19,7 @@
 //! [brokers]: #the-repository
 //! [postgres-crate]: #the-repository
 //! [rocketmq]: #the-repository
+//! [http-crate]: #the-repository
 //! [ops]: #the-repository
 //! [cli]: #the-repository
 //! [crashtest]: #the-repository

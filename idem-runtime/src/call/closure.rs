@@ -20,7 +20,6 @@ use crate::protocol::{Record, RecordId};
 /// `E` is the body's error.
 #[must_use]
 pub struct HandlerCall<E> {
-    idem: Idem,
     message: CallBuilder,
     retry_if: Option<fn(&E) -> bool>,
     release_if: Option<fn(&E) -> bool>,
@@ -113,11 +112,18 @@ impl Idem {
     /// # Ok(()) }
     /// ```
     pub fn call<E>(&self, handler: &HandlerDef) -> HandlerCall<E> {
-        let mut message = CallBuilder::new(handler.handler());
-        message.runtime(self);
+        let mut call = handler.call();
+        call.message.runtime(self);
+        call
+    }
+}
+
+impl HandlerDef {
+    /// Begins a call on the task's [`Idem`](Idem::scope), else on the installed one. A function
+    /// given to [`Idem::register_handler`] uses it, as a handle in it would keep the ledger open.
+    pub fn call<E>(&self) -> HandlerCall<E> {
         HandlerCall {
-            idem: self.clone(),
-            message,
+            message: CallBuilder::new(self.handler()),
             retry_if: None,
             release_if: None,
         }
@@ -196,10 +202,9 @@ impl<E: Failure> HandlerCall<E> {
         T: Replayable,
         F: Future<Output = Result<T, E>>,
     {
-        let idem = self.idem.clone();
         let call = self.driven(body).await;
-        let replayed = match call.replayed_record().cloned() {
-            Some(id) => Some(Replayed {
+        let replayed = match call.replayed_record() {
+            Some((idem, id)) => Some(Replayed {
                 recorded_at: recorded_at(&idem, &id).await,
             }),
             None => None,

@@ -39,6 +39,7 @@ pub use transaction::{AttemptTransaction, transaction};
 use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
+use crate::idem::Idem;
 use crate::message::CallBuilder;
 use crate::protocol::RecordId;
 
@@ -182,9 +183,10 @@ where
     }
 
     /// Returns the record whose result the caller gets, if an earlier call recorded it.
-    pub(crate) fn replayed_record(&self) -> Option<&RecordId> {
+    pub(crate) fn replayed_record(&self) -> Option<(Idem, RecordId)> {
         let drive = self.drive.as_ref()?;
-        self.was_replayed.then(|| drive.id())
+        self.was_replayed
+            .then(|| (drive.idem().clone(), drive.id().clone()))
     }
 
     fn unfinished(&mut self) -> Option<&mut Drive> {

@@ -114,7 +114,7 @@ impl HandlerDefBuilder {
             max,
             jitter,
         };
-        self.pauses = true;
+        self.pauses = !max.is_zero();
         self
     }
 

@@ -8,7 +8,7 @@ use idem_runtime::clock::Clock;
 use idem_runtime::dead_letters::{LetterError, Reason, RunOutcome};
 use idem_runtime::outbox::OutboxMessage;
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Error, HandlerDef, Idem, attempt, found_existing, idempotent};
+use idem_runtime::{Error, HandlerDef, attempt, found_existing, idempotent};
 use serde_json::json;
 
 use crate::common::{Body, Oops, on, only_letter, soon};
@@ -100,14 +100,13 @@ async fn a_spent_budget_is_a_letter_and_the_letter_runs_where_the_closure_is_reg
         matches!(error, Err(LetterError::NoHandler { .. })),
         "{error:?}"
     );
-    let handle = Idem::clone(&idem);
-    idem.register_handler("closures.spent", move |order: serde_json::Value| {
-        let idem = handle.clone();
-        async move {
-            idem.run(&handler, "A-1", &order, async || Ok::<_, Oops>(7))
-                .await
-        }
-    });
+    idem.register_handler(
+        "closures.spent",
+        move |order: serde_json::Value| async move {
+            let call = handler.call::<Oops>().key("A-1").payload(&order);
+            call.run(async || Ok(7)).await
+        },
+    );
     let ran = letters
         .run_with(&letter.id, json!({"payload": order}), "again")
         .await

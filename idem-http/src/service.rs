@@ -1,0 +1,369 @@
+//! The life of a request: its key and scope, its run in a task of its own, its answer.
+
+use std::fmt::Display;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, select};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Body as HttpBody;
+use idem_runtime::clock::Timestamp;
+use idem_runtime::dead_letters::AttemptOutcome;
+use idem_runtime::{Error, Idem};
+use tower_service::Service;
+use tracing::Instrument;
+
+use crate::answer::{AGE, Answer, REPLAYED};
+use crate::body::{Body, BoxError, Read, boxed, full, read};
+use crate::disposition::Disposition;
+use crate::failure::{self, Failure};
+use crate::key::IdempotencyKey;
+use crate::layer::{Options, Settings};
+use crate::problem::Problem;
+use crate::request::StoredRequest;
+
+/// The service that [`IdempotencyLayer`](crate::IdempotencyLayer) makes.
+#[derive(Clone)]
+pub struct Idempotency<S> {
+    settings: Arc<Settings>,
+    inner: S,
+}
+
+/// Says, in the extensions of a response, that its body is a stream: it goes to the client as it
+/// comes, and is not recorded. Bodies without a length whose type is `text/event-stream`,
+/// `application/x-ndjson` or `multipart/x-mixed-replace` are taken for streams anyway.
+#[derive(Debug, Clone, Copy)]
+pub struct Streamed;
+
+/// In the extensions of a request that has been through a layer.
+#[derive(Clone)]
+struct Inside;
+
+/// A request that may run.
+pub(crate) struct Keyed {
+    pub(crate) stored: StoredRequest,
+    pub(crate) parts: Parts,
+    pub(crate) body: Bytes,
+}
+
+enum Prepared<B> {
+    /// The layer has no part in it.
+    Pass(Request<B>),
+    Refuse(Problem),
+    Run(Box<Keyed>),
+}
+
+impl<S> Idempotency<S> {
+    pub(crate) fn new(settings: Arc<Settings>, inner: S) -> Self {
+        Self { settings, inner }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Idempotency<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Display + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    /// Is always ready: a replay needs nothing of the inner service.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (settings, inner) = (Arc::clone(&self.settings), self.inner.clone());
+        Box::pin(async move {
+            match prepare(&settings.options, request).await {
+                Prepared::Pass(request) => Ok(send(inner, request).await?.map(boxed)),
+                Prepared::Refuse(problem) => Ok(problem.into_response()),
+                Prepared::Run(keyed) => detached(settings, inner, *keyed).await,
+            }
+        })
+    }
+}
+
+/// Reads the key, the scope and the body, in this order: what is refused costs nothing more.
+async fn prepare<B>(options: &Options, request: Request<B>) -> Prepared<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    if !options.methods.contains(request.method()) || request.extensions().get::<Inside>().is_some()
+    {
+        return Prepared::Pass(request);
+    }
+    let key = match IdempotencyKey::from_headers(request.headers()) {
+        Ok(Some(key)) => key,
+        Ok(None) if options.required => return Prepared::Refuse(Problem::key_missing()),
+        Ok(None) => return Prepared::Pass(request),
+        Err(why) => return Prepared::Refuse(Problem::key_invalid(why)),
+    };
+    let (mut parts, body) = request.into_parts();
+    let Some(scope) = options.scope.of(&parts) else {
+        return Prepared::Refuse(Problem::no_principal());
+    };
+    let limit = options.largest_request;
+    let body = match read(body, limit).await {
+        Ok(Read::Whole(body)) => body,
+        Ok(Read::TooLarge(_)) => return Prepared::Refuse(Problem::body_too_large(limit)),
+        Err(_) => return Prepared::Refuse(Problem::body_cut()),
+    };
+    let stored = StoredRequest::new(scope, &key, &parts, &options.stored_headers, &body);
+    // What is recorded is not encoded for one client: that is done outside, for each.
+    parts.headers.remove(ACCEPT_ENCODING);
+    parts.extensions.insert(key);
+    parts.extensions.insert(Inside);
+    Prepared::Run(Box::new(Keyed {
+        stored,
+        parts,
+        body,
+    }))
+}
+
+/// Runs the request in a task of its own, so that a client that hangs up does not stop the handler.
+async fn detached<S, B, R>(
+    settings: Arc<Settings>,
+    inner: S,
+    keyed: Keyed,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Display + Send + 'static,
+    B: From<Bytes> + Send + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let (wait, clock) = (settings.options.wait, settings.idem.clock());
+    let start = Arc::new(Start::default());
+    let answered = answered(settings, inner, keyed, Arc::clone(&start));
+    let task = tokio::spawn(answered.in_current_span());
+    let joined = match wait {
+        None => task.await,
+        Some(wait) => match select(task, pin!(clock.sleep(wait))).await {
+            Either::Left((joined, _)) => joined,
+            Either::Right(((), task)) if start.give_up() => {
+                // It waits for the first request, and its body can start no more.
+                task.abort();
+                return Ok(Problem::in_progress().into_response());
+            }
+            Either::Right(((), task)) => task.await,
+        },
+    };
+    // The task has no panic of its own; the runtime may stop before it ends.
+    joined.unwrap_or_else(|_| Ok(Problem::interrupted().into_response()))
+}
+
+/// Calls the handler, and returns what the client gets.
+async fn answered<S, B, R>(
+    settings: Arc<Settings>,
+    inner: S,
+    keyed: Keyed,
+    start: Arc<Start>,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Display + Send + 'static,
+    B: From<Bytes> + Send + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let idem = settings.idem.clone();
+    let Keyed {
+        stored,
+        parts,
+        body,
+    } = keyed;
+    let call = idem
+        .call::<Failure<S::Error>>(&settings.handler)
+        .key(&stored.scope)
+        .key(&stored.key)
+        .payload(&stored)
+        .fingerprint(&stored.fingerprint(parts.uri.query(), &settings.options.ignored))
+        .release_if(Failure::is_released);
+    drop(stored);
+    let live = Arc::new(Live::default());
+    let attempt = {
+        let live = Arc::clone(&live);
+        move || {
+            let request = Request::from_parts(parts.clone(), B::from(body.clone()));
+            let (start, live) = (Arc::clone(&start), Arc::clone(&live));
+            let options = Arc::clone(&settings.options);
+            let inner = inner.clone();
+            async move {
+                if !start.begin() {
+                    return Err(Failure::Released);
+                }
+                attempt(&options, inner, request, &live).await
+            }
+        }
+    };
+    let outcome = call.outcome(attempt).await;
+    let live = live.take();
+    match (outcome.result, outcome.replayed) {
+        (Ok(answer), Some(replayed)) => {
+            let recorded_at = replayed.recorded_at;
+            Ok(marked(
+                answer.into_response(),
+                recorded_at,
+                idem.clock().now(),
+            ))
+        }
+        (Ok(answer), None) => Ok(live.unwrap_or_else(|| answer.into_response())),
+        (Err(Failure::Failed(_)), _) => {
+            Ok(live.unwrap_or_else(|| Problem::interrupted().into_response()))
+        }
+        (Err(Failure::Released), _) => {
+            Ok(live.unwrap_or_else(|| Problem::in_progress().into_response()))
+        }
+        (Err(Failure::Service(error)), _) => Err(error),
+        (Err(Failure::Idem(error)), _) => Ok(refused(&idem, error).await),
+    }
+}
+
+/// Runs the inner service once, and decides what its answer means.
+pub(crate) async fn attempt<S, B, R>(
+    options: &Options,
+    inner: S,
+    request: Request<B>,
+    live: &Live,
+) -> Result<Answer, Failure<S::Error>>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let Ok(_running) = options.running.try_acquire() else {
+        live.put(Problem::overloaded().into_response());
+        return Err(Failure::Released);
+    };
+    let response = send(inner, request).await.map_err(Failure::Service)?;
+    let (parts, body) = response.into_parts();
+    let status = parts.status;
+    let disposition = parts.extensions.get().copied().unwrap_or_else(|| {
+        let set = options.statuses.get(&status).copied();
+        set.unwrap_or_else(|| Disposition::of(status))
+    });
+    let is_streamed = parts.extensions.get::<Streamed>().is_some()
+        || (body.size_hint().exact().is_none() && is_stream(&parts.headers));
+    let read = match is_streamed {
+        true => Read::TooLarge(boxed(body)),
+        false => read(body, options.largest_answer).await.map_err(|error| {
+            live.put(Problem::interrupted().into_response());
+            Failure::Failed(format!("the answer's body ended early: {error}"))
+        })?,
+    };
+    let (kept, body) = match read {
+        Read::Whole(bytes) => (Some(bytes.clone()), full(bytes)),
+        Read::TooLarge(body) => (None, body),
+    };
+    let kept = kept.as_deref();
+    let result = match disposition {
+        Disposition::Record => {
+            let headers = &options.recorded_headers;
+            Ok(Answer::recorded(status, &parts.headers, headers, kept))
+        }
+        Disposition::Release => Err(Failure::Released),
+        Disposition::Fail => Err(Failure::Failed(failure::text(status, &parts.headers, kept))),
+    };
+    live.put(Response::from_parts(parts, body));
+    result
+}
+
+/// Calls the inner service once it is ready.
+async fn send<S: Service<Request<B>>, B>(
+    mut inner: S,
+    request: Request<B>,
+) -> Result<S::Response, S::Error> {
+    poll_fn(|context| inner.poll_ready(context)).await?;
+    inner.call(request).await
+}
+
+/// Returns what a client gets where idem refused: the last failure of a request that was given up,
+/// else a problem.
+async fn refused(idem: &Idem, error: Error) -> Response<Body> {
+    if let Error::DeadLettered { id, .. } = &error
+        && let Ok(Some(letter)) = idem.dead_letters().get(id).await
+        && let Some(last) = letter.attempts.last()
+    {
+        let failed = matches!(last.outcome, AttemptOutcome::Failed);
+        let text = last.error.as_deref().filter(|_| failed);
+        let answer = text.and_then(failure::answer);
+        let answer = answer.unwrap_or_else(|| Problem::failed().into_response());
+        return marked(answer, Some(letter.died_at), idem.clock().now());
+    }
+    Problem::from(error).into_response()
+}
+
+/// Says that an answer is a replay, and how old it is.
+fn marked(
+    mut answer: Response<Body>,
+    recorded_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Response<Body> {
+    let headers = answer.headers_mut();
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    if let Some(at) = recorded_at {
+        let age = now.duration_since(at).as_secs().max(0);
+        headers.insert(AGE, age.into());
+    }
+    answer
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let streams = [
+        "text/event-stream",
+        "application/x-ndjson",
+        "multipart/x-mixed-replace",
+    ];
+    value.is_some_and(|value| streams.iter().any(|stream| value.starts_with(stream)))
+}
+
+/// The answer that this request's own client gets, with what is not recorded.
+#[derive(Default)]
+pub(crate) struct Live(Mutex<Option<Response<Body>>>);
+
+impl Live {
+    fn put(&self, response: Response<Body>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+    }
+
+    fn take(&self) -> Option<Response<Body>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Whether a body started, or its client stopped waiting before: the first of the two counts.
+#[derive(Default)]
+struct Start(AtomicU8);
+
+impl Start {
+    const STARTED: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    fn begin(&self) -> bool {
+        self.reach(Self::STARTED)
+    }
+
+    fn give_up(&self) -> bool {
+        self.reach(Self::GIVEN_UP)
+    }
+
+    fn reach(&self, state: u8) -> bool {
+        let order = Ordering::SeqCst;
+        match self.0.compare_exchange(0, state, order, order) {
+            Ok(_) => true,
+            Err(now) => now == state,
+        }
+    }
+}

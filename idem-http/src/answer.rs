@@ -1,5 +1,7 @@
 //! Answers as they are recorded, and replayed.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -98,7 +100,7 @@ impl Answer {
 
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: &HeaderValue) -> Self {
+    pub fn header(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
         let value = Octets::from(value.as_bytes());
         self.headers.push((name.to_string(), value));
         self
@@ -144,5 +146,13 @@ impl Answer {
             response.headers_mut().insert(TRUNCATED, yes);
         }
         response
+    }
+}
+
+/// Says in the headers that an answer is a replay, and how old it is.
+pub(crate) fn mark(headers: &mut HeaderMap, age: Option<Duration>) {
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    if let Some(age) = age {
+        headers.insert(AGE, age.as_secs().into());
     }
 }

@@ -17,7 +17,7 @@ mod service;
 
 pub use answer::Answer;
 #[cfg(feature = "axum")]
-pub use axum::OrRelease;
+pub use axum::{OrRelease, Replayed};
 pub use body::Body;
 pub use disposition::Disposition;
 pub use key::IdempotencyKey;

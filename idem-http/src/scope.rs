@@ -13,13 +13,12 @@ use http::request::Parts;
 #[derive(Clone)]
 pub struct Scope(Kind);
 
+type ReadScope = Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>;
+
 #[derive(Clone)]
 enum Kind {
     Public,
-    Read {
-        read: Arc<dyn Fn(&Parts) -> Option<String> + Send + Sync>,
-        hashed: bool,
-    },
+    Read { read: ReadScope, hashed: bool },
 }
 
 impl Scope {

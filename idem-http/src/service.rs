@@ -6,20 +6,20 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, select};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body as HttpBody;
-use idem_runtime::clock::Timestamp;
 use idem_runtime::dead_letters::AttemptOutcome;
-use idem_runtime::{Error, Idem};
+use idem_runtime::{Error, Idem, watch_replay};
 use tower_service::Service;
 use tracing::Instrument;
 
-use crate::answer::{AGE, Answer, REPLAYED};
+use crate::answer::{Answer, mark};
 use crate::body::{Body, BoxError, Read, boxed, full, read};
 use crate::disposition::Disposition;
 use crate::failure::{self, Failure};
@@ -208,17 +208,10 @@ where
             }
         }
     };
-    let outcome = call.outcome(attempt).await;
+    let (result, replayed) = watch_replay(call.run(attempt)).await;
     let live = live.take();
-    match (outcome.result, outcome.replayed) {
-        (Ok(answer), Some(replayed)) => {
-            let recorded_at = replayed.recorded_at;
-            Ok(marked(
-                answer.into_response(),
-                recorded_at,
-                idem.clock().now(),
-            ))
-        }
+    match (result, replayed) {
+        (Ok(answer), Some(replayed)) => Ok(marked(answer.into_response(), replayed.age)),
         (Ok(answer), None) => Ok(live.unwrap_or_else(|| answer.into_response())),
         (Err(Failure::Failed(_)), _) => {
             Ok(live.unwrap_or_else(|| Problem::interrupted().into_response()))
@@ -299,23 +292,15 @@ async fn refused(idem: &Idem, error: Error) -> Response<Body> {
         let text = last.error.as_deref().filter(|_| failed);
         let answer = text.and_then(failure::answer);
         let answer = answer.unwrap_or_else(|| Problem::failed().into_response());
-        return marked(answer, Some(letter.died_at), idem.clock().now());
+        let age = idem.clock().now().duration_since(letter.died_at);
+        return marked(answer, age.try_into().ok());
     }
     Problem::from(error).into_response()
 }
 
 /// Says that an answer is a replay, and how old it is.
-fn marked(
-    mut answer: Response<Body>,
-    recorded_at: Option<Timestamp>,
-    now: Timestamp,
-) -> Response<Body> {
-    let headers = answer.headers_mut();
-    headers.insert(REPLAYED, HeaderValue::from_static("true"));
-    if let Some(at) = recorded_at {
-        let age = now.duration_since(at).as_secs().max(0);
-        headers.insert(AGE, age.into());
-    }
+fn marked(mut answer: Response<Body>, age: Option<Duration>) -> Response<Body> {
+    mark(answer.headers_mut(), age);
     answer
 }
 

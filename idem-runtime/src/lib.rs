@@ -57,7 +57,7 @@ pub mod notes;
 pub mod outbox;
 pub mod protocol;
 
-pub use call::{Attempt, CallOutcome, HandlerCall, Replayed, attempt, found_existing};
+pub use call::{Attempt, HandlerCall, Replayed, attempt, found_existing, watch_replay};
 pub use delivery::{Delivered, Verdict};
 pub use error::Error;
 #[cfg(feature = "__failpoints")]

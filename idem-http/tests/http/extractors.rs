@@ -3,7 +3,7 @@
 use axum::routing::post as route;
 use axum::{Json, Router};
 use http::StatusCode;
-use idem_http::{Answer, IdempotencyKey, OrRelease, Problem};
+use idem_http::{Answer, IdempotencyKey, OrRelease, Problem, Replayed};
 use idem_runtime::idempotent;
 use idem_runtime::testing::temporary;
 use serde_json::json;
@@ -23,18 +23,17 @@ async fn place(idem: &idem_runtime::Idem, key: &str, qty: u32) -> Result<Answer,
 async fn an_annotated_handler_needs_no_mapping() {
     let idem = temporary().unwrap();
     let handle = idem_runtime::Idem::clone(&idem);
-    let handler = async move |key: IdempotencyKey, Json(qty): Json<u32>| {
-        place(&handle, key.as_str(), qty).await
+    let handler = async move |key: IdempotencyKey, replayed: Replayed, Json(qty): Json<u32>| {
+        let answer = replayed.watch(place(&handle, key.as_str(), qty)).await?;
+        Ok::<_, Problem>((replayed, answer))
     };
     let router = Router::new().route("/", route(handler));
     let client = Client::new(serve(router).await, Version::Http1);
-    for (key, qty, status) in [
-        ("A-1", "2", 201),
-        ("A-1", "2", 201),
-        ("A-2", "0", 422),
-        ("A-2", "0", 422),
-    ] {
-        assert_eq!(client.post(key, qty).await.status, status);
+    for (key, qty, status) in [("A-1", "2", 201), ("A-2", "0", 422)] {
+        for replay in [false, true] {
+            let got = client.post(key, qty).await;
+            assert_eq!((got.status.as_u16(), got.is_replay()), (status, replay));
+        }
     }
     assert_eq!(client.post("A-1", "3").await.problem(), "key-reused");
     assert_eq!(client.post("A-3", "100").await.problem(), "failed");

@@ -3,16 +3,13 @@
 use std::fmt;
 use std::pin::pin;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Call;
-use crate::error::Error;
 use crate::handler::bounds::{Failure, KeyPart, Replayable};
 use crate::handler::definition::{HandlerDef, PAYLOAD};
 use crate::idem::Idem;
 use crate::message::CallBuilder;
-use crate::protocol::{Record, RecordId};
 
 /// One call of a [`HandlerDef`], until it is [run](Self::run): its key, its payload, and what its
 /// errors mean. [`Idem::call`] makes it.
@@ -23,24 +20,6 @@ pub struct HandlerCall<E> {
     message: CallBuilder,
     retry_if: Option<fn(&E) -> bool>,
     release_if: Option<fn(&E) -> bool>,
-}
-
-/// How a call of a [`HandlerDef`] ended.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct CallOutcome<T, E> {
-    /// What the caller gets.
-    pub result: Result<T, E>,
-    /// Where the result is of an earlier call: nothing ran.
-    pub replayed: Option<Replayed>,
-}
-
-/// A result that an earlier call recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Replayed {
-    /// When it was recorded, by the ledger's clock. `None` if it has been forgotten since.
-    pub recorded_at: Option<Timestamp>,
 }
 
 impl Idem {
@@ -105,10 +84,10 @@ impl Idem {
     /// let place_order = HandlerDef::builder("orders.place").build()?;
     /// let call = || idem.call(&place_order).key("acme").key("A-1001").payload(&2);
     ///
-    /// let first = call().outcome(async || Ok::<_, Error>(200)).await;
-    /// assert!(first.result? == 200 && first.replayed.is_none());
-    /// let again = call().outcome(async || Ok::<_, Error>(200)).await;
-    /// assert!(again.replayed.is_some());
+    /// assert_eq!(call().run(async || Ok::<_, Error>(200)).await?, 200);
+    /// let again = call().run(async || Ok::<_, Error>(300));
+    /// let (total, replayed) = idem_runtime::watch_replay(again).await;
+    /// assert!(total? == 200 && replayed.is_some());
     /// # Ok(()) }
     /// ```
     pub fn call<E>(&self, handler: &HandlerDef) -> HandlerCall<E> {
@@ -187,32 +166,17 @@ impl<E: Failure> HandlerCall<E> {
     ///
     /// # Errors
     /// The body's own error, or one of idem's, as of an annotated function.
-    pub async fn run<T, F>(self, body: impl FnMut() -> F) -> Result<T, E>
+    pub async fn run<T, F>(self, mut body: impl FnMut() -> F) -> Result<T, E>
     where
         T: Replayable,
         F: Future<Output = Result<T, E>>,
     {
-        self.driven(body).await.finish()
-    }
-
-    /// [`run`](Self::run) that says whether the result was recorded by an earlier call, and when.
-    /// For that it reads the record once more.
-    pub async fn outcome<T, F>(self, body: impl FnMut() -> F) -> CallOutcome<T, E>
-    where
-        T: Replayable,
-        F: Future<Output = Result<T, E>>,
-    {
-        let call = self.driven(body).await;
-        let replayed = match call.replayed_record() {
-            Some((idem, id)) => Some(Replayed {
-                recorded_at: recorded_at(&idem, &id).await,
-            }),
-            None => None,
-        };
-        CallOutcome {
-            result: call.finish(),
-            replayed,
+        let mut call = self.begin();
+        while call.next().await {
+            // What the closure does before its future is part of the attempt, too.
+            call.run(pin!(async { body().await })).await;
         }
+        call.finish()
     }
 
     /// [`run`](Self::run) for a body that is not async. It holds its thread.
@@ -230,18 +194,6 @@ impl<E: Failure> HandlerCall<E> {
         call.finish()
     }
 
-    async fn driven<T, F>(self, mut body: impl FnMut() -> F) -> Call<Result<T, E>>
-    where
-        T: Replayable,
-        F: Future<Output = Result<T, E>>,
-    {
-        let mut call = self.begin();
-        while call.next().await {
-            call.run(pin!(body())).await;
-        }
-        call
-    }
-
     fn begin<T: Replayable>(self) -> Call<Result<T, E>> {
         let mut call = Call::begin(self.message);
         if let Some(retry_if) = self.retry_if {
@@ -251,20 +203,6 @@ impl<E: Failure> HandlerCall<E> {
             call = call.release_if(release_if);
         }
         call
-    }
-}
-
-/// Returns when the message's result was recorded. An age that cannot be read is left out: the
-/// result is there.
-async fn recorded_at(idem: &Idem, id: &RecordId) -> Option<Timestamp> {
-    match idem.record(id).await {
-        Ok(Some(Record::Settled(settled))) => Some(settled.at),
-        Ok(_) => None,
-        Err(error) => {
-            let error = Error::from(error);
-            tracing::debug!(%id, error = format_args!("{error:#}"), "no age of a result");
-            None
-        }
     }
 }
 

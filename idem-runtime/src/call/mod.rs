@@ -14,6 +14,7 @@ mod machine;
 pub(crate) mod on_behalf;
 mod own;
 pub(crate) mod panic;
+mod replay;
 mod report;
 mod single_flight;
 mod transaction;
@@ -28,9 +29,10 @@ pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue};
 use body::{Artifacts, BodyEnd};
 pub use claims::Claims;
-pub use closure::{CallOutcome, HandlerCall, Replayed};
+pub use closure::HandlerCall;
 use machine::{Drive, Next};
 use own::{read_with, text_of};
+pub use replay::{Replayed, watch_replay};
 use report::{AttemptResult, CallerResult};
 use serde::Serialize;
 pub(crate) use single_flight::SingleFlight;
@@ -39,9 +41,7 @@ pub use transaction::{AttemptTransaction, transaction};
 use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
-use crate::idem::Idem;
 use crate::message::CallBuilder;
-use crate::protocol::RecordId;
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
@@ -54,7 +54,6 @@ pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,
     release_if: Option<fn(&R::Error) -> bool>,
-    was_replayed: bool,
     result: Option<R>,
 }
 
@@ -71,14 +70,12 @@ where
                 drive: Some(drive),
                 retry_if: None,
                 release_if: None,
-                was_replayed: false,
                 result: None,
             },
             Err(error) => Self {
                 drive: None,
                 retry_if: None,
                 release_if: None,
-                was_replayed: false,
                 result: Some(refused(error)),
             },
         }
@@ -182,13 +179,6 @@ where
         })
     }
 
-    /// Returns the record whose result the caller gets, if an earlier call recorded it.
-    pub(crate) fn replayed_record(&self) -> Option<(Idem, RecordId)> {
-        let drive = self.drive.as_ref()?;
-        self.was_replayed
-            .then(|| (drive.idem().clone(), drive.id().clone()))
-    }
-
     fn unfinished(&mut self) -> Option<&mut Drive> {
         if self.result.is_some() {
             None
@@ -215,7 +205,7 @@ where
         if let Err(problem) = read {
             return Some(refused(drive.unreadable(problem.to_string())));
         }
-        self.was_replayed = true;
+        drive.note_replay();
         drive.count_call("replayed");
         drive.set_verdict(|| Verdict::Settled);
         value.map(|value| R::from_result(Ok(value)))

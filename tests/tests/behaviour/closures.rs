@@ -8,7 +8,9 @@ use idem_runtime::clock::Clock;
 use idem_runtime::dead_letters::{LetterError, Reason, RunOutcome};
 use idem_runtime::outbox::OutboxMessage;
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Error, HandlerDef, attempt, found_existing, idempotent};
+use idem_runtime::{
+    Error, HandlerDef, Replayed, attempt, found_existing, idempotent, watch_replay,
+};
 use serde_json::json;
 
 use crate::common::{Body, Oops, on, only_letter, soon};
@@ -29,16 +31,18 @@ async fn a_closure_runs_once_and_a_duplicate_learns_that_it_did_and_when() {
             .key("acme")
             .key("A-1")
             .payload(&2);
-        call.outcome(async || Ok(starts.fetch_add(1, Ordering::SeqCst)))
-            .await
+        watch_replay(call.run(async || Ok(starts.fetch_add(1, Ordering::SeqCst)))).await
     };
-    let first = call().await;
-    assert_eq!((first.result.unwrap(), first.replayed), (0, None));
+    let (first, replayed) = call().await;
+    assert_eq!((first.unwrap(), replayed), (0, None));
     let recorded = clock.now();
     clock.advance(Duration::from_secs(90));
-    let again = call().await;
-    assert_eq!(again.result.unwrap(), 0);
-    assert_eq!(again.replayed.unwrap().recorded_at, Some(recorded));
+    let (again, replayed) = call().await;
+    let Replayed {
+        recorded_at, age, ..
+    } = replayed.unwrap();
+    assert_eq!((again.unwrap(), recorded_at), (0, Some(recorded)));
+    assert_eq!(age, Some(Duration::from_secs(90)));
     assert_eq!(starts.into_inner(), 1);
 }
 
@@ -48,17 +52,48 @@ async fn a_call_that_waits_for_the_first_is_replayed_too() {
     let handler = once("closures.waits");
     let call = || {
         let call = idem.call::<Oops>(&handler).key("A-1").payload(&2);
-        call.outcome(async || Ok(body.run().await))
+        watch_replay(call.run(async || Ok(body.run().await)))
     };
-    let (first, second, ()) = soon(async {
+    let ((first, ran), (second, replayed), ()) = soon(async {
         tokio::join!(call(), call(), async {
             body.started(1).await;
             body.let_go();
         })
     })
     .await;
-    assert!(first.replayed.is_none() && second.replayed.is_some());
-    assert_eq!(first.result.unwrap(), second.result.unwrap());
+    assert!(ran.is_none() && replayed.is_some());
+    assert_eq!(first.unwrap(), second.unwrap());
+}
+
+#[tokio::test]
+async fn what_a_body_calls_is_no_replay_of_its_caller() {
+    let idem = temporary().unwrap();
+    let (outer, inner) = (once("closures.outer"), once("closures.inner"));
+    let pay = || idem.run(&inner, "P-1", &1, async || Ok::<_, Oops>(1));
+    pay().await.unwrap();
+    let place = idem.run(&outer, "A-1", &1, || pay());
+    let (placed, replayed) = watch_replay(place).await;
+    assert!(placed.unwrap() == 1 && replayed.is_none());
+    let (paid, replayed) = watch_replay(pay()).await;
+    assert!(paid.unwrap() == 1 && replayed.is_some());
+}
+
+#[tokio::test]
+async fn a_panic_before_the_future_is_a_failed_attempt() {
+    let idem = temporary().unwrap();
+    let handler = once("closures.panics");
+    let run = idem.run(
+        &handler,
+        "A-1",
+        &1,
+        || -> std::future::Ready<Result<u32, Error>> { panic!("on the way") },
+    );
+    let error = run.await.unwrap_err();
+    assert!(matches!(error, Error::DeadLettered { .. }), "{error:?}");
+    assert_eq!(
+        only_letter(&idem).await.attempts[0].error.as_deref(),
+        Some("on the way")
+    );
 }
 
 #[tokio::test]

@@ -326,6 +326,7 @@ async fn empty_answers_are_recorded() {
             for replay in [false, true] {
                 let got = service.client.post("A-1", "").await;
                 assert_eq!((got.status, got.is_replay()), (status, replay));
+                assert_eq!(got.header("idempotency-truncated"), "");
             }
             assert_eq!(service.runs.started(), 1);
         }

@@ -12,6 +12,7 @@ use idem_http::{IdempotencyKey, IdempotencyLayer, LayerError, Scope};
 use idem_runtime::Idem;
 use idem_runtime::error::CloseError;
 use idem_runtime::ledger::LedgerError;
+use idem_runtime::protocol::RecordId;
 use idem_runtime::testing::{
     LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on, temporary,
 };
@@ -303,4 +304,8 @@ async fn a_layer_inside_of_another_has_no_part() {
     let client = Client::new(serve(router).await, Version::Http1);
     assert_eq!(client.post("A-1", ORDER).await.body, "once");
     assert!(client.post("A-1", ORDER).await.is_replay());
+    for (name, has_record) in [("http.outer", true), ("http.inner", false)] {
+        let record = idem.record(&RecordId::new(name, "*,A-1")).await.unwrap();
+        assert_eq!(record.is_some(), has_record, "{name}");
+    }
 }

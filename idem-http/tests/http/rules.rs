@@ -86,7 +86,7 @@ async fn a_request_without_a_good_key_is_told_so_and_does_not_run() {
 async fn other_methods_pass_and_so_do_requests_without_a_key_where_it_is_optional() {
     let service = Service::start(
         Version::Http2,
-        |layer| layer.optional(),
+        idem_http::IdempotencyLayerBuilder::optional,
         async |_, _| created(),
     )
     .await;

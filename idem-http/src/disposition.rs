@@ -14,6 +14,10 @@ pub enum Disposition {
     /// The attempt failed: the next request with the key runs again, until the budget is spent;
     /// then there is a dead letter, and duplicates get the last failure.
     Fail,
+    /// What the handler needs is down. The next request with the key runs again, this one is not
+    /// charged, and where many fail so the handler pauses: nothing runs, and requests are answered
+    /// with 503 until it goes again.
+    Outage,
 }
 
 impl Disposition {

@@ -16,6 +16,8 @@ const LARGEST: usize = 4000;
 pub(crate) enum Failure<E> {
     /// The answer, as the letter has it.
     Failed(String),
+    /// The same, of an attempt that is not charged.
+    Outage(String),
     /// The key is free again.
     Released,
     /// The inner service returned an error.
@@ -25,6 +27,10 @@ pub(crate) enum Failure<E> {
 }
 
 impl<E> Failure<E> {
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Outage(_))
+    }
+
     pub(crate) fn is_released(&self) -> bool {
         matches!(self, Self::Released)
     }
@@ -39,7 +45,7 @@ impl<E> From<idem_runtime::Error> for Failure<E> {
 impl<E: fmt::Display> fmt::Display for Failure<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(text) => f.write_str(text),
+            Self::Failed(text) | Self::Outage(text) => f.write_str(text),
             Self::Released => f.write_str("the key was released"),
             Self::Service(error) => write!(f, "the inner service failed: {error:#}"),
             Self::Idem(error) => write!(f, "{error:#}"),

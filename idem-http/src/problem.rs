@@ -220,6 +220,7 @@ impl From<Error> for Problem {
                 "The service is set up wrongly",
                 "Sending the request again has no effect until that is mended.",
             ),
+            Error::Paused { retry_after, .. } => Self::unavailable().again(*retry_after),
             Error::NotYet { after, .. } => Self::unavailable().again(*after),
             // The ledger is away, another attempt goes on, or the service stops.
             _ => Self::unavailable(),

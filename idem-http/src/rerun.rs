@@ -47,6 +47,7 @@ impl IdempotencyLayer {
                         .key(&stored.key)
                         .payload(&stored)
                         .no_fingerprint()
+                        .outage(Failure::is_outage)
                         .release_if(Failure::is_released);
                     let request = stored.into_request()?;
                     let result = call.run(move || {

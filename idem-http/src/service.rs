@@ -190,6 +190,7 @@ where
         .key(&stored.key)
         .payload(&stored)
         .fingerprint(&stored.fingerprint(parts.uri.query(), &settings.options.ignored))
+        .outage(Failure::is_outage)
         .release_if(Failure::is_released);
     drop(stored);
     let live = Arc::new(Live::default());
@@ -213,7 +214,7 @@ where
     match (result, replayed) {
         (Ok(answer), Some(replayed)) => Ok(marked(answer.into_response(), replayed.age)),
         (Ok(answer), None) => Ok(live.unwrap_or_else(|| answer.into_response())),
-        (Err(Failure::Failed(_)), _) => {
+        (Err(Failure::Failed(_) | Failure::Outage(_)), _) => {
             Ok(live.unwrap_or_else(|| Problem::interrupted().into_response()))
         }
         (Err(Failure::Released), _) => {
@@ -266,6 +267,10 @@ where
             Ok(Answer::recorded(status, &parts.headers, headers, kept))
         }
         Disposition::Release => Err(Failure::Released),
+        Disposition::Outage => {
+            let text = failure::text(status, &parts.headers, kept);
+            Err(Failure::Outage(text))
+        }
         Disposition::Fail => Err(Failure::Failed(failure::text(status, &parts.headers, kept))),
     };
     live.put(Response::from_parts(parts, body));

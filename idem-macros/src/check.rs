@@ -136,7 +136,10 @@ pub(crate) fn combinations(
     if let Some(retries) = &options.retries
         && retries.value == 0
     {
-        if let Some(backoff) = &options.backoff {
+        // It is the pause after an outage, too.
+        if let Some(backoff) = &options.backoff
+            && options.outage.is_none()
+        {
             errors.add(
                 &backoff.arg,
                 "`backoff` is the pause before a retry, and `retries = 0` leaves none",

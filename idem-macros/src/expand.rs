@@ -100,6 +100,8 @@ impl Expansion<'_> {
             let path = &given.value;
             quote_spanned!(ours()=> .retry_if(#path))
         });
+        let outage = self.options.outage.as_ref();
+        let outage = outage.map(|path| quote_spanned!(ours()=> .outage(#path)));
         let quiet = Self::quiet(&self.params.list);
         quote_spanned! {ours()=>
             {
@@ -112,7 +114,7 @@ impl Expansion<'_> {
                 });
                 #rt::check::<#output>();
                 use #rt::Unhandled as _;
-                (&#rt::Begin::<#output>::new()).begin(__message) #retry_if
+                (&#rt::Begin::<#output>::new()).begin(__message) #retry_if #outage
             }
         }
     }

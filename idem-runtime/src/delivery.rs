@@ -46,6 +46,14 @@ pub enum Verdict {
         /// After at least this much time; zero is at once.
         after: Duration,
     },
+    /// The handler is paused: what it needs is down, or a person said so. Hold the message and wait
+    /// for its [turn](Idem::admitted), or bring it again; nothing ran.
+    Paused {
+        /// The handler's name.
+        handler: String,
+        /// After at least this much time.
+        after: Duration,
+    },
     /// The message can never be handled: its key is empty, too long or belongs to another content,
     /// or it is too large. Nothing ran, and nothing is recorded: [bury](Idem::bury_refused) it, and
     /// the broker may forget it.
@@ -137,6 +145,14 @@ impl Error {
             | Self::NoTransaction { .. }
             | Self::ResultTooLarge { .. } => Verdict::Settled,
             Self::NotYet { after, .. } => Verdict::Again { after: *after },
+            Self::Paused {
+                handler,
+                retry_after,
+                ..
+            } => Verdict::Paused {
+                handler: handler.clone(),
+                after: *retry_after,
+            },
             Self::Closed { .. } | Self::Ledger { .. } => Verdict::Unavailable {
                 error: format!("{self:#}"),
             },
@@ -194,6 +210,15 @@ impl Verdict {
         match (self, other) {
             (Self::Unknown, known) | (known, Self::Unknown) => known,
             (bad @ Self::Unavailable { .. }, _) | (_, bad @ Self::Unavailable { .. }) => bad,
+            (
+                Self::Paused { handler, after },
+                Self::Paused { after: other, .. } | Self::Again { after: other },
+            )
+            | (Self::Again { after: other }, Self::Paused { handler, after }) => Self::Paused {
+                handler,
+                after: after.max(other),
+            },
+            (paused @ Self::Paused { .. }, _) | (_, paused @ Self::Paused { .. }) => paused,
             (Self::Again { after }, Self::Again { after: later }) => Self::Again {
                 after: after.max(later),
             },

@@ -8,6 +8,7 @@
 //! [guarantees]: #the-repository
 //! [http]: #the-repository
 //! [operations]: #the-repository
+//! [outages]: #the-repository
 //! [tour]: #the-repository
 //! [testing]: #the-repository
 //! [benchmarks]: #the-repository
@@ -55,6 +56,7 @@ mod message;
 pub mod metrics;
 pub mod notes;
 pub mod outbox;
+pub mod pause;
 pub mod protocol;
 
 pub use call::{Attempt, HandlerCall, Replayed, attempt, found_existing, watch_replay};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{
-    Key, Label, Level, Metadata, SharedString, Unit, describe_counter, describe_gauge,
+    Key, Label, Level, Metadata, SharedString, Unit, counter, describe_counter, describe_gauge,
     describe_histogram, gauge, with_recorder,
 };
 
@@ -58,6 +58,16 @@ pub fn describe_metrics() {
         "idem_calls_waiting",
         Unit::Count,
         "Calls that wait for a record that runs, on a ledger of several machines"
+    );
+    describe_gauge!(
+        "idem_handler_paused",
+        Unit::Count,
+        "Whether a handler is paused: 1, else 0"
+    );
+    describe_counter!(
+        "idem_calls_paused_total",
+        Unit::Count,
+        "Calls that were turned away because their handler was paused"
     );
     describe_gauge!(
         "idem_dead_letters_open",
@@ -150,6 +160,16 @@ pub(crate) fn open_letters(count: u64) {
         reason = "a gauge is a float, and exact up to 2^53"
     )]
     gauge!("idem_dead_letters_open").set(count as f64);
+}
+
+/// Says whether a handler is paused.
+pub(crate) fn paused(handler: &str, paused: bool) {
+    gauge!("idem_handler_paused", "handler" => handler.to_owned()).set(f64::from(u8::from(paused)));
+}
+
+/// Counts a call that was turned away because its handler is paused.
+pub(crate) fn turned_away(handler: &str) {
+    counter!("idem_calls_paused_total", "handler" => handler.to_owned()).increment(1);
 }
 
 /// Logs a new letter.

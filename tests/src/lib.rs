@@ -16,6 +16,9 @@ mod dead_letters {}
 #[doc = include_str!("../../docs/brokers.md")]
 mod brokers {}
 
+#[doc = include_str!("../../docs/outages.md")]
+mod outages {}
+
 #[doc = include_str!("../../docs/outbox.md")]
 mod outbox {}
 

@@ -10,7 +10,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
+use idem_runtime::pause::PauseRules;
+use idem_runtime::protocol::Actor;
 use idem_runtime::testing::temporary_with;
 use idem_runtime::{Error, Filter, Idem, idempotent};
 use metrics_util::MetricKind;
@@ -45,6 +48,24 @@ async fn pay(order_no: &str, card: &str) -> Result<String, Oops> {
 #[idempotent(name = "seen.now", key = "id", retries = 0)]
 fn now(id: u32) -> Result<u32, Oops> {
     Ok(id)
+}
+
+/// It pauses after five calls, and stays so until it is resumed.
+#[idempotent(
+    name = "seen.away",
+    key = "id",
+    outage = Oops::is_outage,
+    backoff(initial = "0ms")
+)]
+async fn away(id: u32) -> Result<u32, Oops> {
+    let _ = id;
+    Err(Oops::Shut)
+}
+
+impl Oops {
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Shut)
+    }
 }
 
 /// One path is there, one is absent, and one is spelled as no message has it.
@@ -121,7 +142,10 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
 });
 
 async fn story() {
-    let idem = temporary_with(Idem::builder().payload_limit(1000)).unwrap();
+    let hour = Duration::from_secs(3600);
+    let builder = Idem::builder().payload_limit(1000);
+    let builder = builder.pause(PauseRules::default().wait(hour, hour));
+    let idem = temporary_with(builder).unwrap();
     idem.scope(async {
         for _ in 0..3 {
             pay("fine", SECRET).await.unwrap();
@@ -151,6 +175,10 @@ async fn story() {
             .unwrap()
             .remove(0);
         letters.redrive(&letter.id).await.unwrap();
+        for id in 0..15 {
+            away(id).await.unwrap_err();
+        }
+        idem.resume("seen.away", Actor::default()).await.unwrap();
     })
     .await;
     idem.close().await.unwrap();
@@ -253,6 +281,35 @@ fn the_open_letters_are_known() {
         Some(DebugValue::Gauge(open)) => assert!((open.0 - 1.0).abs() < f64::EPSILON, "{open}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_pause_is_one_warning_and_one_line_when_it_is_over() {
+    assert_eq!(
+        counter("idem_attempts_total handler=seen.away outcome=outage"),
+        5
+    );
+    assert_eq!(counter("idem_calls_paused_total handler=seen.away"), 10);
+    assert_eq!(
+        counter("idem_calls_total handler=seen.away outcome=paused"),
+        10
+    );
+    match SEEN.metrics.get("idem_handler_paused handler=seen.away") {
+        Some(DebugValue::Gauge(paused)) => assert!(paused.0.abs() < f64::EPSILON, "{paused}"),
+        other => panic!("{other:?}"),
+    }
+    let of_it = ["handler=\"seen.away\""];
+    assert_eq!(
+        lines(&[" WARN ", of_it[0], "is paused", "the shop is shut"]).len(),
+        1
+    );
+    let over = lines(&[" INFO ", of_it[0], "no longer paused", "turned_away=10"]);
+    assert_eq!(over.len(), 1, "{:#?}", lines(&of_it));
+    // Five attempts, the pause, its end, and the person: none for a call that was turned away.
+    let told = lines(&of_it).into_iter();
+    let told = told.filter(|line| !line.contains(" DEBUG ") && !line.contains(" TRACE "));
+    let told = told.filter(|line| !line.contains("attempt{"));
+    assert_eq!(told.count(), 8, "{:#?}", lines(&of_it));
 }
 
 #[test]

@@ -253,7 +253,7 @@ impl<T: Send + 'static> Processor<T> {
             Verdict::Again { after } if panicked => {
                 Settlement::Retry(after.max(unrecorded_pause(delivery, backoff)))
             }
-            Verdict::Again { after } => Settlement::Retry(after),
+            Verdict::Again { after } | Verdict::Paused { after, .. } => Settlement::Retry(after),
             Verdict::Unavailable { error } => {
                 let pause = self.circuit_breaker.trip();
                 tracing::error!(

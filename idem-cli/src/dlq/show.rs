@@ -151,7 +151,7 @@ fn attempts(letter: &DeadLetter, out: Out) -> String {
                     .end
                     .map_or_else(|| "not reported".to_owned(), |end| format!("{end:.3}")),
             ),
-            Cell::new(attempt.outcome),
+            Cell::new(attempt.summary()),
             out.cell(
                 attempt.error.as_deref().map(lines).unwrap_or_default(),
                 Color::Red,

@@ -664,6 +664,26 @@ async fn a_handler_that_finds_its_order_says_so_and_it_is_recorded() {
     assert_eq!(orders.lock().unwrap().len(), 1);
 }
 
+/// An outage of what the handler needs costs no attempt.
+#[tokio::test]
+async fn an_outage_is_not_charged() {
+    let service = Service::start(
+        Version::Http1,
+        |layer| {
+            let layer = layer.on_status(StatusCode::SERVICE_UNAVAILABLE, Disposition::Outage);
+            layer.handler(|it| it.retries(0))
+        },
+        async |run, _| match run {
+            ..3 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            _ => created(),
+        },
+    )
+    .await;
+    for status in [503, 503, 201] {
+        assert_eq!(service.client.post("A-1", ORDER).await.status, status);
+    }
+}
+
 /// What a handler says of its own answer counts.
 #[tokio::test]
 async fn a_status_and_a_handler_can_say_what_an_answer_means() {

@@ -21,12 +21,13 @@ pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "key",
     "retries",
     "backoff",
     "retry",
     "retry_if",
+    "outage",
     "existing",
     "on_crash",
     "timeout",
@@ -61,6 +62,7 @@ pub(crate) struct Options {
     pub(crate) backoff: Option<Given<Backoff>>,
     pub(crate) retry: RetryMode,
     pub(crate) retry_if: Option<Given<Path>>,
+    pub(crate) outage: Option<Path>,
     pub(crate) existing: Option<Path>,
     pub(crate) on_crash: OnCrash,
     pub(crate) timeout: Option<Given<u64>>,
@@ -167,6 +169,7 @@ impl Options {
                 let value = arg.path("retry_if = PayError::is_transient")?;
                 self.retry_if = Some(Given { arg, value });
             }
+            "outage" => self.outage = Some(arg.path("outage = PayError::is_outage")?),
             "existing" => self.existing = Some(arg.path("existing = find_order")?),
             "on_crash" => {
                 self.on_crash = arg.choice([("rerun", OnCrash::Rerun), ("bury", OnCrash::Bury)])?;
@@ -335,7 +338,7 @@ mod tests {
         let options = Options::parse(
             quote! {
                 key = "a, b.c", retries = 5, backoff(initial = "1s", jitter), retry = "redeliver",
-                retry_if = is_transient, existing = Self::find, on_crash = "bury", timeout = "10s",
+                retry_if = is_transient, outage = is_away, existing = Self::find, on_crash = "bury", timeout = "10s",
                 lease = "1m", lease_max = "30m", ttl = "4h", in_flight = "reject", transaction = "single",
                 fingerprint(a, b.c), skip(db),
                 redact(d, "e.f-g"), issued = "order_no",
@@ -374,6 +377,7 @@ mod tests {
             ("retrie", "retries"),
             ("rety", "retry"),
             ("retryif", "retry_if"),
+            ("outages", "outage"),
             ("keys", "key"),
             ("timout", "timeout"),
             ("leases", "lease"),

@@ -1,5 +1,7 @@
 //! The page of one letter, with its actions.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -41,7 +43,7 @@ struct Letter<'a> {
 struct Attempt<'a> {
     number: u32,
     start: Timestamp,
-    outcome: &'static str,
+    outcome: Cow<'static, str>,
     tone: &'static str,
     took: String,
     pause: Option<String>,
@@ -132,7 +134,10 @@ fn describe<'a>(attempt: &'a PastAttempt, before: Option<&PastAttempt>) -> Attem
     Attempt {
         number: attempt.number,
         start: attempt.start,
-        outcome: outcome(attempt.outcome),
+        outcome: match attempt.outcome {
+            AttemptOutcome::Outage => attempt.summary().into(),
+            other => outcome(other).into(),
+        },
         tone: if attempt.outcome.is_unknown() {
             "warn"
         } else {
@@ -158,6 +163,7 @@ pub(super) fn outcome(outcome: AttemptOutcome) -> &'static str {
         AttemptOutcome::Dropped => "was dropped",
         AttemptOutcome::Crashed => "ended with the process",
         AttemptOutcome::LeaseLapsed => "lost its lease",
+        AttemptOutcome::Outage => "met an outage",
         AttemptOutcome::ResultNotStorable => "gave a result that cannot be recorded",
         other => other.as_str(),
     }

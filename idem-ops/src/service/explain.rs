@@ -4,7 +4,7 @@ use idem_runtime::protocol::{Phase, Record, RecordId, Settled, Settlement, Store
 use idem_runtime::{
     DeadLetter,
     clock::Timestamp,
-    dead_letters::{Action, ActionKind, Actor, PastAttempt},
+    dead_letters::{Action, ActionKind, Actor, AttemptOutcome, PastAttempt},
     issuer::IssuedKey,
 };
 
@@ -176,7 +176,9 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
                     }
                 }
                 Phase::Waiting { until, .. } => {
-                    let attempts = u32::try_from(live.past.len()).unwrap_or(u32::MAX);
+                    let charged = live.past.iter();
+                    let charged = charged.filter(|past| past.outcome != AttemptOutcome::Outage);
+                    let attempts = u32::try_from(charged.count()).unwrap_or(u32::MAX);
                     KeyState::Waiting {
                         attempts,
                         of: of(attempts.saturating_add(1)),

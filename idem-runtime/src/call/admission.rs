@@ -67,7 +67,12 @@ impl Drive {
             metrics::refused(&id.handler, &error);
             return Err(error);
         };
-        let first = rearms(&request)?;
+        let first = rearms(&request).inspect_err(|error| {
+            if let Error::Paused { .. } = error {
+                request.named.gate.turns_away();
+                metrics::refused(&request.id.handler, error);
+            }
+        })?;
         Ok(Self::boxed(request, entry, first))
     }
 }
@@ -98,6 +103,17 @@ fn rearms(
             handler: id.handler.to_string(),
             key: id.key.to_string(),
             letter_key: redriving.id.key.to_string(),
+        });
+    }
+    // Its letter stays open.
+    if !redriving.begun()
+        && let Some(away) = named.gate.closed(idem.shared().clock.now())
+    {
+        return Err(Error::Paused {
+            handler: named.name.to_string(),
+            key: id.key.to_string(),
+            retry_after: away.after,
+            why: away.why,
         });
     }
     let (shared, begins) = (Arc::clone(idem.shared()), redriving.begins());

@@ -47,6 +47,9 @@ impl<R> Never<R> {
     pub fn retry_if<F>(self, _: F) -> Self {
         self
     }
+    pub fn outage<F>(self, _: F) -> Self {
+        self
+    }
     pub async fn next(&mut self) -> bool {
         false
     }

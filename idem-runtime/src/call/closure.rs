@@ -19,6 +19,7 @@ use crate::message::CallBuilder;
 pub struct HandlerCall<E> {
     message: CallBuilder,
     retry_if: Option<fn(&E) -> bool>,
+    outage: Option<fn(&E) -> bool>,
     release_if: Option<fn(&E) -> bool>,
 }
 
@@ -104,6 +105,7 @@ impl HandlerDef {
         HandlerCall {
             message: CallBuilder::new(self.handler()),
             retry_if: None,
+            outage: None,
             release_if: None,
         }
     }
@@ -143,6 +145,13 @@ impl<E> HandlerCall<E> {
     /// attribute's `retry_if`.
     pub fn retry_if(mut self, retry_if: fn(&E) -> bool) -> Self {
         self.retry_if = Some(retry_if);
+        self
+    }
+
+    /// Says which errors are outages of what the body needs: the attempt is not charged, and many of
+    /// them pause the handler. The attribute's `outage`.
+    pub fn outage(mut self, outage: fn(&E) -> bool) -> Self {
+        self.outage = Some(outage);
         self
     }
 
@@ -198,6 +207,9 @@ impl<E: Failure> HandlerCall<E> {
         let mut call = Call::begin(self.message);
         if let Some(retry_if) = self.retry_if {
             call = call.retry_if(retry_if);
+        }
+        if let Some(outage) = self.outage {
+            call = call.outage(outage);
         }
         if let Some(release_if) = self.release_if {
             call = call.release_if(release_if);

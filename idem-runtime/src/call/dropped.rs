@@ -38,7 +38,10 @@ impl Drop for Drive {
             }
             State::Running { grant, since, .. } => {
                 self.count_attempt(since, AttemptOutcome::Dropped.as_str());
-                let Grant { token, number } = grant;
+                if let Some(pass) = self.pass.take() {
+                    pass.shows(false);
+                }
+                let Grant { token, number, .. } = grant;
                 let failed = Failed {
                     token,
                     outcome: AttemptOutcome::Dropped,

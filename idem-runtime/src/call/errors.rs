@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::machine::Drive;
 use crate::error::{CodecStage, Error};
 use crate::ledger::LedgerError;
+use crate::pause::TurnedAway;
 use crate::protocol::DeadLetterId;
 
 impl Drive {
@@ -103,6 +104,16 @@ impl Drive {
             handler,
             key,
             after,
+        }
+    }
+
+    pub(super) fn paused(&self, TurnedAway { after, why }: TurnedAway) -> Error {
+        let (handler, key) = self.site();
+        Error::Paused {
+            handler,
+            key,
+            retry_after: after,
+            why,
         }
     }
 

@@ -45,6 +45,7 @@ use crate::idem::Idem;
 use crate::idem::shared::RunningCall;
 use crate::ledger::{Leases, LedgerError};
 use crate::message::CallRequest;
+use crate::pause::{Pass, TurnedAway};
 use crate::protocol::{DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult};
 
 /// How often a call asks whether another process is done with the message.
@@ -69,6 +70,12 @@ pub(super) enum Waited {
     Under(RecordId),
     /// The key was not issued by this issuer.
     NotIssued(&'static str),
+    /// Nothing is to run: this is the ledger's answer to the claim.
+    Answered(Reply),
+    /// The handler is paused, and lets this call through.
+    LetIn(Box<Pass>),
+    /// The handler is paused.
+    TurnedAway(TurnedAway),
 }
 
 /// Where a call is.
@@ -108,6 +115,10 @@ pub(super) struct Drive {
     pub(super) claims_first: bool,
     /// What its attempt runs by, if that is not a claim.
     pub(super) unclaimed: Option<Box<Unclaimed>>,
+    /// What it holds where the handler is paused and lets it through.
+    pub(super) pass: Option<Box<Pass>>,
+    /// Whether the handler says which errors are outages.
+    pub(super) knows_outages: bool,
     /// Where this call counts for a delivery.
     pub(super) counted: Option<Counted>,
     _entry: RunningCall,
@@ -144,6 +155,8 @@ impl Drive {
             asked: Asked::default(),
             claims_first: false,
             unclaimed: None,
+            pass: None,
+            knows_outages: false,
             counted: None,
             _entry: entry,
         })
@@ -306,6 +319,8 @@ impl Drive {
                     },
                 )
             }))
+        } else if !self.request.named.gate.is_open() && self.pass.is_none() {
+            State::Waiting(self.at_the_gate())
         } else if !self.may_claim_later() {
             self.request.claim.nonce = shared.next_nonce();
             self.claim()
@@ -365,6 +380,12 @@ impl Drive {
             Ok(Waited::Done(json)) => Some(Next::Replay(json)),
             Ok(Waited::Under(id)) => self.go_on_under(id),
             Ok(Waited::NotIssued(issuer)) => Some(Next::Refuse(self.not_issued(issuer))),
+            Ok(Waited::Answered(reply)) => self.answered(Ok(reply)),
+            Ok(Waited::LetIn(pass)) => {
+                self.pass = Some(pass);
+                None
+            }
+            Ok(Waited::TurnedAway(away)) => Some(Next::Refuse(self.paused(away))),
             Err(problem) => Some(Next::Refuse(self.no_ledger(problem))),
         }
     }
@@ -383,6 +404,10 @@ impl Drive {
     }
 
     pub(super) fn answered(&mut self, reply: Result<Reply, LedgerError>) -> Option<Next> {
+        if !matches!(reply, Ok(Reply::Run(_))) {
+            // Another message is let through in its place.
+            self.pass = None;
+        }
         let refusal = match reply {
             Ok(Reply::Run(grant)) => {
                 let Ok(renewed) = self.keep_alive(grant.token) else {

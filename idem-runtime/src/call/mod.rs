@@ -9,6 +9,7 @@ mod claims;
 mod closure;
 mod dropped;
 mod errors;
+mod gated;
 mod lease;
 mod machine;
 pub(crate) mod on_behalf;
@@ -42,6 +43,7 @@ use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
 use crate::message::CallBuilder;
+use crate::protocol::AttemptOutcome;
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
@@ -53,6 +55,7 @@ const LONGEST_TEXT: usize = 4096;
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     retry_if: Option<fn(&R::Error) -> bool>,
+    outage: Option<fn(&R::Error) -> bool>,
     release_if: Option<fn(&R::Error) -> bool>,
     result: Option<R>,
 }
@@ -69,12 +72,14 @@ where
             Ok(drive) => Self {
                 drive: Some(drive),
                 retry_if: None,
+                outage: None,
                 release_if: None,
                 result: None,
             },
             Err(error) => Self {
                 drive: None,
                 retry_if: None,
+                outage: None,
                 release_if: None,
                 result: Some(refused(error)),
             },
@@ -92,6 +97,16 @@ where
     #[must_use]
     pub(crate) fn release_if(mut self, release_if: fn(&R::Error) -> bool) -> Self {
         self.release_if = Some(release_if);
+        self
+    }
+
+    /// `outage = path`.
+    #[must_use]
+    pub fn outage(mut self, outage: fn(&R::Error) -> bool) -> Self {
+        self.outage = Some(outage);
+        if let Some(drive) = &mut self.drive {
+            drive.knows_outages = true;
+        }
         self
     }
 
@@ -239,14 +254,20 @@ where
                 (AttemptResult::Released, Some(R::from_result(Err(error))))
             }
             (BodyEnd::Returned, Some(Err(error)), Some(drive)) => {
-                let retry_if = self.retry_if;
-                let permanent =
-                    retry_if.is_some_and(|retry_if| drive.is_permanent(&mut || retry_if(&error)));
+                let (outage, retry_if) = (self.outage, self.retry_if);
+                let outcome =
+                    if outage.is_some_and(|outage| drive.is_outage(&mut || outage(&error))) {
+                        AttemptOutcome::Outage
+                    } else if retry_if
+                        .is_some_and(|retry_if| drive.is_permanent(&mut || retry_if(&error)))
+                    {
+                        AttemptOutcome::Permanent
+                    } else {
+                        AttemptOutcome::Failed
+                    };
+                let text = text_of(&error);
                 (
-                    AttemptResult::Failed {
-                        permanent,
-                        text: text_of(&error),
-                    },
+                    AttemptResult::Failed { outcome, text },
                     Some(R::from_result(Err(error))),
                 )
             }

@@ -50,17 +50,26 @@ impl Drive {
 
     /// Asks `retry_if` whether the error is permanent.
     pub(super) fn is_permanent(&self, retry_if: &mut dyn FnMut() -> bool) -> bool {
-        let mut retry = true;
-        if let Err(panic) = caught(&mut || retry = retry_if()) {
+        !self.judged(
+            true,
+            retry_if,
+            "`retry_if` panicked; the error is tried again",
+        )
+    }
+
+    /// Asks `outage` whether the error is one.
+    pub(super) fn is_outage(&self, outage: &mut dyn FnMut() -> bool) -> bool {
+        self.judged(false, outage, "`outage` panicked; the error is none")
+    }
+
+    fn judged(&self, mut judged: bool, judge: &mut dyn FnMut() -> bool, panicked: &str) -> bool {
+        let otherwise = judged;
+        if let Err(panic) = caught(&mut || judged = judge()) {
             let id = self.id();
-            tracing::error!(
-                handler = &*id.handler,
-                key = &*id.key,
-                panic,
-                "`retry_if` panicked; the error is tried again"
-            );
+            tracing::error!(handler = &*id.handler, key = &*id.key, panic, "{panicked}");
+            return otherwise;
         }
-        !retry
+        judged
     }
 
     /// Asks `release_if` whether the error releases the key.

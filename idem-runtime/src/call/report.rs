@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -15,10 +16,11 @@ use super::unclaimed::Unclaimed;
 use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
-use crate::handler::RetryMode;
+use crate::handler::{Handler, RetryMode};
 use crate::idem::shared::Shared;
 use crate::ledger::LedgerError;
 use crate::outbox;
+use crate::pause::{self, Failure};
 use crate::protocol::{
     AttemptOutcome, Failed, Grant, NoteChange, RecordId, Reply, Step, StoredResult,
 };
@@ -31,7 +33,7 @@ pub(super) enum AttemptResult {
         artifacts: Artifacts,
     },
     Failed {
-        permanent: bool,
+        outcome: AttemptOutcome,
         text: String,
     },
     /// The message was not taken, and the key is as before the claim.
@@ -67,6 +69,9 @@ enum AfterReport {
         outcome: &'static str,
         /// Whether messages go into the outbox with it.
         sends: bool,
+        /// Set where the ledger was away as the attempt's transaction was to be committed, once too
+        /// often for another attempt in this call.
+        away: Option<Arc<AtomicBool>>,
     },
     /// The caller gets why the result cannot be recorded.
     Unwritable(Error),
@@ -75,6 +80,9 @@ enum AfterReport {
     Failed(Option<Error>),
     /// The caller gets the body's error, and the key is free.
     Released,
+    /// The call ends, whatever its mode, with the body's error, or this one where the body returned
+    /// none: what it needs is down.
+    Outage(Option<Error>),
     /// The caller is gone.
     Dropped,
 }
@@ -108,7 +116,7 @@ impl Drive {
         let State::Running { grant, since, .. } = self.state else {
             return;
         };
-        let Grant { token, number } = grant;
+        let Grant { token, number, .. } = grant;
         let (outcome, text, after) = match result {
             AttemptResult::Returned {
                 json: Ok(json),
@@ -125,14 +133,7 @@ impl Drive {
                 self.count_attempt(since, "released");
                 return self.send(Step::GiveBack { token }, AfterReport::Released);
             }
-            AttemptResult::Failed {
-                permanent: true,
-                text,
-            } => (AttemptOutcome::Permanent, text, AfterReport::Failed(None)),
-            AttemptResult::Failed {
-                permanent: false,
-                text,
-            } => (AttemptOutcome::Failed, text, AfterReport::Failed(None)),
+            AttemptResult::Failed { outcome, text } => (outcome, text, AfterReport::Failed(None)),
             AttemptResult::Panicked(message) => {
                 let error = self.panicked(number, message.clone());
                 (
@@ -160,8 +161,28 @@ impl Drive {
                 )
             }
         };
+        let pass = self.pass.take();
+        let spared = pass.as_ref();
+        let spared = spared.is_some_and(|pass| pass.spares(outcome, self.handler().on_crash));
+        let outcome = if spared {
+            AttemptOutcome::Outage
+        } else {
+            outcome
+        };
+        let after = match (outcome, after) {
+            (AttemptOutcome::Outage, AfterReport::Failed(error)) => AfterReport::Outage(error),
+            (_, after) => after,
+        };
         self.count_attempt(since, outcome.as_str());
         let text = cut(text);
+        let failure = Failure {
+            outcome,
+            knows_outages: self.knows_outages,
+            delivered: self.counted.is_some(),
+            key: &self.id().key,
+            error: &text,
+        };
+        pause::failed(self.idem(), &self.request.named.gate, pass, &failure);
         let (id, of) = (
             self.id(),
             self.handler().retries.saturating_add(1).max(number),
@@ -179,13 +200,13 @@ impl Drive {
             token,
             outcome,
             error: Some(text),
-            pause: self.handler().backoff.pause(number),
+            pause: pause_after(self.handler(), grant),
         };
         self.send(Step::Fail(failed), after);
     }
 
     fn complete(&mut self, grant: Grant, since: Instant, json: Vec<u8>, artifacts: Artifacts) {
-        let Grant { token, number } = grant;
+        let Grant { token, .. } = grant;
         let outcome = if artifacts.found_existing {
             "existing"
         } else {
@@ -217,19 +238,23 @@ impl Drive {
                 return self.send(Step::Fail(failed), AfterReport::Unwritable(error));
             }
         };
+        // A connection that breaks once is tried again in place.
+        let last = grant.outages >= self.handler().retries;
+        let away = last && matches!(artifacts.carried, CarriedEnd::Open(_));
+        let away = away.then(Arc::<AtomicBool>::default);
         let after = AfterReport::Done {
             json,
             outcome,
             sends: !notes.is_empty(),
+            away: away.clone(),
         };
         let step = Step::Complete {
             token,
             result,
             notes,
         };
-        let backoff = self.handler().backoff;
-        let not_committed =
-            |why: &str| failed(AttemptOutcome::NotCommitted, why, backoff.pause(number));
+        let handler = self.handler();
+        let not_committed = |outcome, why: &str| failed(outcome, why, pause_after(handler, grant));
         match artifacts.carried {
             // What the body did is not undone if it runs again.
             CarriedEnd::Nothing if self.unclaimed.is_some() && !artifacts.found_existing => {
@@ -240,7 +265,11 @@ impl Drive {
             }
             CarriedEnd::Nothing => self.send(step, after),
             CarriedEnd::Open(transaction) => {
-                let failed = not_committed("it is not known whether the transaction was committed");
+                // It is brought again only if the ledger did not answer.
+                let unknown = not_committed(
+                    AttemptOutcome::Outage,
+                    "it is not known whether the transaction was committed",
+                );
                 let (shared, id) = (Arc::clone(self.idem().shared()), self.id().clone());
                 let unclaimed = self.unclaimed.take();
                 let whole = move |report| match &unclaimed {
@@ -249,13 +278,16 @@ impl Drive {
                 };
                 let step = whole(step);
                 self.state = State::Reporting(PendingReport {
-                    step: whole(Step::Fail(failed.clone())),
-                    answer: Box::pin(commit(shared, id, transaction, step, failed, whole)),
+                    step: whole(Step::Fail(unknown.clone())),
+                    answer: Box::pin(commit(shared, id, transaction, step, unknown, whole, away)),
                     after,
                 });
             }
             CarriedEnd::StillUsed => {
-                let failed = not_committed("a task of the body still used the transaction");
+                let failed = not_committed(
+                    AttemptOutcome::NotCommitted,
+                    "a task of the body still used the transaction",
+                );
                 let error = self.not_committed();
                 self.send(Step::Fail(failed), AfterReport::Failed(Some(error)));
             }
@@ -299,6 +331,13 @@ impl Drive {
             }
             reply => reply,
         };
+        let pass = self.pass.take();
+        if matches!(
+            (&after, &reply),
+            (AfterReport::Done { .. }, Ok(Reply::Recorded))
+        ) {
+            pause::succeeded(&self.request.named.gate, pass);
+        }
         let verdict = self.counted.is_some().then(|| match after {
             AfterReport::Released => Verdict::passed_on(),
             _ => self.verdict(&reply),
@@ -340,13 +379,17 @@ impl Drive {
         reply: Result<Reply, LedgerError>,
         after: AfterReport,
     ) -> (CallerResult, &'static str) {
-        use AfterReport::{Done, Failed, Released, Unwritable};
+        use AfterReport::{Done, Failed, Outage, Released, Unwritable};
         use Reply::{Dead, DeadLettered, Recorded, Waiting};
         let inline = self.handler().retry == RetryMode::Inline;
         let after = match (after, &reply) {
             // Its transaction was not committed, and that is what was recorded.
-            (Done { .. }, Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
-                Failed(Some(self.not_committed()))
+            (Done { away, .. }, Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
+                let error = Some(self.not_committed());
+                match away {
+                    Some(away) if away.load(Ordering::Acquire) => Outage(error),
+                    _ => Failed(error),
+                }
             }
             (after, _) => after,
         };
@@ -363,19 +406,19 @@ impl Drive {
                 self.sleep_until(at);
                 CallerResult::Retry
             }
-            (Failed(None), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => CallerResult::Own,
+            (Failed(None) | Outage(None), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
+                CallerResult::Own
+            }
             (Failed(Some(_)), Ok(DeadLettered(letter))) if inline => {
                 CallerResult::Refuse(self.dead(letter.id, false))
             }
             (Failed(Some(_)), Ok(Dead { letter, .. })) if inline => {
                 CallerResult::Refuse(self.dead(letter, false))
             }
-            (Failed(Some(error)), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
-                CallerResult::Refuse(error)
-            }
-            (Unwritable(error), Ok(Waiting { .. } | DeadLettered(_) | Dead { .. })) => {
-                CallerResult::Refuse(error)
-            }
+            (
+                Failed(Some(error)) | Outage(Some(error)) | Unwritable(error),
+                Ok(Waiting { .. } | DeadLettered(_) | Dead { .. }),
+            ) => CallerResult::Refuse(error),
             (_, Ok(_)) => CallerResult::Refuse(self.lease_lost()),
         };
         (result, "failed")
@@ -384,6 +427,14 @@ impl Drive {
     pub(super) fn count_attempt(&self, since: Instant, outcome: &'static str) {
         self.request.named.meters.attempt(outcome, since.elapsed());
     }
+}
+
+/// Returns the pause after an attempt that failed, which grows with outages, too.
+fn pause_after(handler: &Handler, grant: Grant) -> Duration {
+    let Grant {
+        number, outages, ..
+    } = grant;
+    handler.backoff.pause(number.saturating_add(outages))
 }
 
 /// Whether the report of an attempt without a claim was answered as its claim, because another

@@ -5,6 +5,7 @@ use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedMappedMutexGuard, OwnedMutexGuard};
@@ -13,8 +14,8 @@ use super::attempt::Frame;
 use super::cut;
 use crate::error::Error;
 use crate::idem::shared::Shared;
-use crate::ledger::{CommitError, LedgerError, Transaction};
-use crate::protocol::{Failed, Record, RecordId, Reply, Settled, Settlement, Step};
+use crate::ledger::{CommitError, LedgerError, LedgerErrorKind, Transaction};
+use crate::protocol::{AttemptOutcome, Failed, Record, RecordId, Reply, Settled, Settlement, Step};
 
 /// The transaction of the attempt that this code runs in, held until it is dropped.
 ///
@@ -91,21 +92,24 @@ impl Carried {
 /// Commits an attempt's transaction with its result, or records the attempt as failed if it is not
 /// committed.
 ///
-/// `whole` makes the failure's report what it has to be. If the answer is an error, it is not known what became of the commit. Only the failure may then
-/// be brought again, never the result: if the commit took place, the ledger refuses the failure.
+/// `unknown` is the failure of an attempt whose commit is not known to have taken place, and `whole`
+/// makes it the report that it has to be. If the answer is an error, only this failure may be
+/// brought again, never the result: if the commit took place, the ledger refuses the failure. `away`
+/// is set where the ledger was away. Such an attempt is not charged.
 pub(super) async fn commit(
     shared: Arc<Shared>,
     id: RecordId,
     transaction: Box<dyn Transaction>,
     complete: Step,
-    mut failed: Failed,
+    unknown: Failed,
     whole: impl Fn(Step) -> Step,
+    away: Option<Arc<AtomicBool>>,
 ) -> Result<Reply, LedgerError> {
     let error = match transaction.finish(&id, complete).await {
         Ok(reply) => return Ok(reply),
         Err(CommitError::NotCommitted(error)) => error,
         Err(CommitError::Unknown(error)) => {
-            if is_done(&shared, &id, failed.token).await? {
+            if is_done(&shared, &id, unknown.token).await? {
                 return Ok(Reply::Recorded);
             }
             error
@@ -117,8 +121,20 @@ pub(super) async fn commit(
         error = format_args!("{error:#}"),
         "the attempt's transaction was not committed"
     );
-    let token = failed.token;
-    failed.error = Some(cut(format!("{error:#}")));
+    let token = unknown.token;
+    let is_outage = error.kind() == LedgerErrorKind::Unavailable;
+    if let Some(away) = &away {
+        away.store(is_outage, Ordering::Release);
+    }
+    let failed = Failed {
+        outcome: if is_outage {
+            AttemptOutcome::Outage
+        } else {
+            AttemptOutcome::NotCommitted
+        },
+        error: Some(cut(format!("{error:#}"))),
+        ..unknown
+    };
     match shared.ledger.apply(&id, whole(Step::Fail(failed))).await? {
         // The commit may have taken place a moment ago.
         Reply::LeaseLost if is_done(&shared, &id, token).await? => Ok(Reply::Recorded),

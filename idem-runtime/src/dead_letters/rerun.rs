@@ -190,6 +190,9 @@ impl DeadLetters {
         let record = letter.record_id();
         let (step, unread) = (self.redriving(&letter), letter.is_buried());
         let redriving = Arc::new(Redriving::new(record.clone(), step, unread));
+        let today = self.shared().handlers.today(&letter.handler);
+        let handler = today.unwrap_or_else(|| letter.handler.as_str().into());
+        let mut turn = None;
         loop {
             let running =
                 begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
@@ -212,7 +215,9 @@ impl DeadLetters {
                 Some(Record::Live(live)) => match live.phase {
                     Phase::Waiting { until: at, .. } if redriving.begun() => {
                         let clock = &self.shared().clock;
+                        drop(turn.take());
                         clock.sleep(until(at, clock.now())).await;
+                        turn = Some(self.idem.admitted(&handler).await);
                         continue;
                     }
                     _ => None,

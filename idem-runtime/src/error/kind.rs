@@ -39,6 +39,7 @@ kinds! {
     NameTaken => "name_taken",
     InProgress => "in_progress",
     NotYet => "not_yet",
+    Paused => "paused",
     Panicked => "panicked",
     TimedOut => "timed_out",
     KeyReused => "key_reused",

@@ -85,6 +85,22 @@ pub enum Error {
         after: Duration,
     },
 
+    /// The handler is paused, and this call was turned away; nothing ran, and nothing was recorded.
+    #[error(
+        "handler `{handler}`, key `{key}`: the handler is paused, and nothing ran: {why}. Bring the \
+         message again in {retry_after:?}"
+    )]
+    Paused {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+        /// How long to wait.
+        retry_after: Duration,
+        /// Why it is paused.
+        why: String,
+    },
+
     /// The body panicked in this attempt; the broker has to redeliver the message.
     #[error("handler `{handler}`, key `{key}`: attempt {attempt} panicked: {message}")]
     Panicked {
@@ -326,6 +342,7 @@ impl Error {
             | Self::NameTaken { handler, .. }
             | Self::InProgress { handler, .. }
             | Self::NotYet { handler, .. }
+            | Self::Paused { handler, .. }
             | Self::Panicked { handler, .. }
             | Self::TimedOut { handler, .. }
             | Self::KeyReused { handler, .. }
@@ -352,6 +369,7 @@ impl Error {
         match self {
             Self::InProgress { key, .. }
             | Self::NotYet { key, .. }
+            | Self::Paused { key, .. }
             | Self::Panicked { key, .. }
             | Self::TimedOut { key, .. }
             | Self::KeyReused { key, .. }

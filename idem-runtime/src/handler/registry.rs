@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use super::Handler;
 use crate::error::Error;
 use crate::metrics::Meters;
+use crate::pause::{Gate, Pauses};
 
 /// The functions that this process has called, by name. A name has one function: two would mix
 /// their records.
@@ -28,6 +29,8 @@ pub(crate) struct RegisteredHandler {
     pub(crate) reads_back: AtomicBool,
     /// The paths of `redact(…)`, which are in each of its records.
     pub(crate) redacted: Option<Arc<[String]>>,
+    /// Whether its calls may run.
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Registry {
@@ -36,17 +39,24 @@ impl Registry {
         self.named.read().get(name).map(|named| named.handler)
     }
 
+    /// Returns the name of today of the function that has or had this one.
+    pub(crate) fn today(&self, name: &str) -> Option<Arc<str>> {
+        let named = self.named.read();
+        named.get(name).map(|named| Arc::clone(&named.name))
+    }
+
     /// Returns the function of this name, and registers it at its first call. Fails if another
     /// function has the name, now or as an earlier one.
     pub(crate) fn get_or_register(
         &self,
         name: &str,
         handler: &'static Handler,
+        pauses: &Pauses,
     ) -> Result<Arc<RegisteredHandler>, Error> {
         let known = self.named.read().get(name).cloned();
         let named = match known {
             Some(named) => named,
-            None => self.register(name, handler)?,
+            None => self.register(name, handler, pauses)?,
         };
         is_free(name, named.handler, handler).map(|()| named)
     }
@@ -55,6 +65,7 @@ impl Registry {
         &self,
         name: &str,
         handler: &'static Handler,
+        pauses: &Pauses,
     ) -> Result<Arc<RegisteredHandler>, Error> {
         let name: Arc<str> = name.into();
         let meters = Meters::new(Arc::clone(&name));
@@ -67,6 +78,7 @@ impl Registry {
             meters,
             reads_back,
             redacted,
+            gate: pauses.gate(&name),
         });
         let mut named = self.named.write();
         for was in handler.was {

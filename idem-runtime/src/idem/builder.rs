@@ -21,6 +21,7 @@ use crate::idem::shared::{Limits, Shared};
 use crate::ledger::SledLedger;
 use crate::ledger::{Context, Ledger, LedgerError};
 use crate::metrics;
+use crate::pause::PauseRules;
 
 /// The options of an [`Idem`]; each has a default.
 ///
@@ -40,6 +41,7 @@ pub struct IdemBuilder {
     #[cfg(feature = "sled")]
     cache_bytes: Option<u64>,
     clock: Option<Arc<dyn Clock>>,
+    pause: PauseRules,
 }
 
 impl Idem {
@@ -74,6 +76,13 @@ impl IdemBuilder {
     /// to its own caller, and duplicates get [`Error::ResultTooLarge`].
     pub fn result_limit(mut self, bytes: usize) -> Self {
         self.limits.result = bytes;
+        self
+    }
+
+    /// Sets when a handler [pauses](crate::pause) by itself: each handler has its own pause, and all
+    /// have these rules.
+    pub fn pause(mut self, rules: PauseRules) -> Self {
+        self.pause = rules;
         self
     }
 
@@ -126,6 +135,7 @@ impl IdemBuilder {
             self.limits,
             instance.into(),
             Claims::default(),
+            self.pause,
         );
         wait(shared.recover())?;
         Ok(Idem::start(Arc::new(shared), thread))
@@ -172,7 +182,7 @@ impl IdemBuilder {
                 ..
             } = context;
             let ledger = Arc::new(connecting.await?);
-            let shared = Shared::new(ledger, clock, self.limits, instance, claims);
+            let shared = Shared::new(ledger, clock, self.limits, instance, claims, self.pause);
             shared.recover().await?;
             Ok::<_, LedgerError>(Arc::new(shared))
         };

@@ -18,6 +18,7 @@ use crate::error::CloseError;
 use crate::idem::background::{Background, BackgroundThread};
 use crate::idem::shared::Shared;
 use crate::ledger::{LedgerError, Swept};
+use crate::pause;
 use crate::protocol::{Record, RecordId};
 
 /// An open ledger, its dead letters, and the handlers that run on it. A clone is another handle to
@@ -60,6 +61,7 @@ impl Idem {
     pub(crate) fn start(shared: Arc<Shared>, background: BackgroundThread) -> Self {
         let house = housekeeping::keep_house(Arc::clone(&shared));
         background.handle().spawn(house);
+        background.handle().spawn(pause::watch(Arc::clone(&shared)));
         Self {
             owner: Arc::new(Owner { shared, background }),
         }

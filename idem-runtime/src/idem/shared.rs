@@ -19,6 +19,7 @@ use crate::handler::registry::Registry;
 use crate::issuer::Sequences;
 use crate::ledger::{Leases, Ledger, LedgerError, Swept};
 use crate::outbox::Sending;
+use crate::pause::{PauseRules, Pauses};
 use crate::protocol::{Claim, DeadLetter, Grant, Record, RecordId, Reply, Step};
 use crate::{failpoint, metrics};
 
@@ -75,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) runners: Runners,
     pub(crate) outbox: Sending,
     pub(crate) sequences: Sequences,
+    pub(crate) pauses: Pauses,
     pub(crate) publishers: Publishers,
     pub(crate) hidden: Hidden,
     pub(crate) new_letters: broadcast::Sender<DeadLetter>,
@@ -100,6 +102,7 @@ impl Shared {
         limits: Limits,
         instance: Arc<str>,
         claims: Claims,
+        rules: PauseRules,
     ) -> Self {
         let capabilities = ledger.capabilities();
         Self {
@@ -117,6 +120,7 @@ impl Shared {
             runners: Runners::default(),
             outbox: Sending::default(),
             sequences: Sequences::default(),
+            pauses: Pauses::new(rules),
             publishers: Publishers::default(),
             hidden: Hidden::default(),
             new_letters: broadcast::Sender::new(1024),
@@ -239,11 +243,13 @@ impl Shared {
         }
     }
 
-    /// Recovers what a dead process left: writes dead letters for spent budgets, and reads the
-    /// earlier names of handlers.
+    /// Recovers what a dead process left: writes dead letters for spent budgets, and reads the pauses
+    /// and the earlier names of handlers.
     pub(crate) async fn recover(&self) -> Result<(), LedgerError> {
         self.sweep(0).await?;
         self.count_letters().await;
+        self.pauses.read(&*self.ledger, &*self.clock).await?;
+        self.pauses.recover(self.leases, &*self.clock);
         self.earlier.read(&*self.ledger).await
     }
 

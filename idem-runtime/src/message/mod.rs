@@ -237,10 +237,10 @@ impl CallBuilder {
                 });
             }
         }
-        let named = idem
-            .shared()
+        let shared = idem.shared();
+        let named = shared
             .handlers
-            .get_or_register(&self.name, self.handler)?;
+            .get_or_register(&self.name, self.handler, &shared.pauses)?;
         let id = RecordId {
             handler: Arc::clone(&named.name),
             key,

@@ -197,8 +197,12 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
             ..
         } if nonce != 0 && nonce == wanted.nonce && owner == &wanted.owner => {
             *until = after(facts.now, wanted.lease);
-            let token = live.token;
-            return put(Record::Live(live), Reply::Run(Grant { token, number }));
+            let grant = Grant {
+                token: live.token,
+                number,
+                outages: live.outages(),
+            };
+            return put(Record::Live(live), Reply::Run(grant));
         }
         Phase::Running {
             ref owner, until, ..
@@ -212,7 +216,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
             }
         }
     }
-    let number = live.number().saturating_add(1);
+    let (number, outages) = (live.number().saturating_add(1), live.outages());
     live.token = facts.token;
     live.fingerprint = wanted.fingerprint;
     live.payload = Arc::clone(&wanted.payload);
@@ -234,6 +238,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         Reply::Run(Grant {
             token: facts.token,
             number,
+            outages,
         }),
     )
 }
@@ -257,13 +262,14 @@ fn fail(record: Option<Record>, failed: &Failed, facts: &Facts) -> Decision {
     match live.phase {
         Phase::Waiting { until, .. } => return keep(Reply::Waiting { at: until }),
         Phase::Running { .. } if facts.dead_owner => return keep(Reply::LeaseLost),
-        Phase::Running { number, since, .. } => live.past.push(PastAttempt {
+        Phase::Running { number, since, .. } => live.ended(PastAttempt {
             number,
             start: since,
             end: Some(facts.now),
             outcome: failed.outcome,
             error: failed.error.clone(),
             token: Some(live.token),
+            outages: None,
         }),
     }
     live.redriven = None;
@@ -324,7 +330,7 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
     } else if matches!(live.phase, Phase::Running { .. }) {
         return keep(Reply::Unchanged);
     }
-    if facts.now >= after(until, live.budget.ttl) {
+    if facts.now >= after(until, live.patience()) {
         bury(live, Reason::Abandoned, facts)
     } else {
         keep(Reply::Unchanged)

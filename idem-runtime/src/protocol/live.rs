@@ -1,5 +1,7 @@
 //! Questions to a live record: its holder, its last attempt, its budget.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::attempt::{AttemptOutcome, PastAttempt};
@@ -10,6 +12,9 @@ use super::record::RecordId;
 use super::record::{Live, OnCrash, Phase, Settled, Settlement};
 use crate::clock::after;
 
+/// An outage that lasts no longer than this makes no message abandoned.
+const OUTLASTED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 impl Live {
     /// Returns the id of its record.
     #[cfg(feature = "sled")]
@@ -17,12 +22,29 @@ impl Live {
         RecordId::new(self.handler.clone(), self.key.clone())
     }
 
-    /// Returns the number of the running attempt, or of the last one.
+    /// Returns the number of the running attempt, or of the last one that was charged.
     pub(super) fn number(&self) -> u32 {
         match self.phase {
             Phase::Running { number, .. } => number,
-            Phase::Waiting { .. } => self.past.last().map_or(0, |attempt| attempt.number),
+            Phase::Waiting { .. } => self.past.last().map_or(0, PastAttempt::charged),
         }
+    }
+
+    /// Returns how many outages in a row came last.
+    pub(super) fn outages(&self) -> u32 {
+        let last = self.past.last();
+        let last = last.filter(|last| last.outcome == AttemptOutcome::Outage);
+        last.map_or(0, PastAttempt::times)
+    }
+
+    /// Adds an attempt that ended. Outages in a row are one entry, so that hours of them leave a
+    /// small record.
+    pub(super) fn ended(&mut self, attempt: PastAttempt) {
+        let rest = match self.past.last_mut() {
+            Some(last) => last.absorb(attempt),
+            None => Some(attempt),
+        };
+        self.past.extend(rest);
     }
 
     /// Returns whether this letter was redriven, and no attempt has followed.
@@ -68,6 +90,15 @@ impl Live {
         }
     }
 
+    /// Returns how long it waits for its message to come again. In an outage a broker may hold that
+    /// back for longer than the time to live.
+    pub(super) fn patience(&self) -> Duration {
+        match self.outages() {
+            0 => self.budget.ttl,
+            _ => self.budget.ttl.max(OUTLASTED),
+        }
+    }
+
     /// Returns when time alone may change it in a ledger with leases: a lease that lapses buries
     /// the last attempt, and the time to live all the others.
     pub(super) fn due(&self) -> Timestamp {
@@ -78,7 +109,7 @@ impl Live {
                 until
             }
             Phase::Running { until, .. } | Phase::Waiting { until, .. } => {
-                after(until, self.budget.ttl)
+                after(until, self.patience())
             }
         }
     }
@@ -106,6 +137,7 @@ impl Live {
             outcome,
             error: None,
             token: Some(self.token),
+            outages: None,
         });
         self.phase = Phase::Waiting {
             since: facts.now,
@@ -121,6 +153,7 @@ impl Live {
         match last.outcome {
             AttemptOutcome::Permanent => Some(Reason::PermanentError),
             AttemptOutcome::ResultNotStorable => Some(Reason::ResultNotStorable),
+            AttemptOutcome::Outage => None,
             unknown if unknown.is_unknown() && self.budget.on_crash == OnCrash::Bury => {
                 Some(Reason::UnknownOutcome)
             }

@@ -406,6 +406,8 @@ pub enum Reply {
 pub struct Grant {
     /// The fencing token.
     pub token: u64,
-    /// The attempt's number, from 1.
+    /// The attempt's number, from 1: one more than the attempts that the message was charged for.
     pub number: u32,
+    /// How many outages in a row came just before.
+    pub outages: u32,
 }

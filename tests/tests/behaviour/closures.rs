@@ -71,7 +71,7 @@ async fn what_a_body_calls_is_no_replay_of_its_caller() {
     let (outer, inner) = (once("closures.outer"), once("closures.inner"));
     let pay = || idem.run(&inner, "P-1", &1, async || Ok::<_, Oops>(1));
     pay().await.unwrap();
-    let place = idem.run(&outer, "A-1", &1, || pay());
+    let place = idem.run(&outer, "A-1", &1, pay);
     let (placed, replayed) = watch_replay(place).await;
     assert!(placed.unwrap() == 1 && replayed.is_none());
     let (paid, replayed) = watch_replay(pay()).await;

@@ -58,6 +58,15 @@ impl Shop {
         matches!(record, Some(Record::Settled(settled)) if matches!(settled.end, Settlement::Done(_)))
     }
 
+    /// The attempts that an order was charged for until it was done.
+    async fn charged(&self, order_no: &str) -> u32 {
+        let id = RecordId::new("orders.book", order_no);
+        match self.idem.record(&id).await.unwrap() {
+            Some(Record::Settled(settled)) => settled.attempts,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Waits for what needs the clock to move, which it does a little at a time.
     pub(crate) async fn while_time_passes<F: Future>(&self, work: F) -> F::Output {
         let mut work = std::pin::pin!(work);
@@ -219,6 +228,10 @@ async fn whatever_becomes_of_the_commit_the_order_is_booked_once() {
         let result = result.unwrap_or_else(|error| panic!("{call:?} {fault:?}: {error}"));
         if bookings > 0 {
             assert_eq!(starts, bookings, "{call:?} {fault:?}");
+            // What the server could not take is not the message's fault; what it refused may be.
+            let refused = matches!(fault, StoreFault::Refused);
+            let charged = if refused { 2 } else { 1 };
+            assert_eq!(shop.charged("A-1").await, charged, "{call:?} {fault:?}");
         }
         let row = shop.row("A-1").unwrap();
         assert_eq!(row, format!("start {result}"), "{call:?} {fault:?}");

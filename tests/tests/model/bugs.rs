@@ -26,6 +26,11 @@ const SCENE: Scene = Scene {
     ..SHARED
 };
 
+const IN_AN_OUTAGE: Scene = Scene {
+    failures: &[AttemptOutcome::Failed, AttemptOutcome::Outage],
+    ..SHARED
+};
+
 macro_rules! bugs {
     ($($bug:ident $(in $scene:ident)? breaks $($law:ident)+;)+) => {
         mod finds {
@@ -73,6 +78,7 @@ bugs! {
     a_deploy_that_kills_what_waits breaks BUDGET;
     a_message_that_is_abandoned_in_its_pause breaks WHOLE_LETTER;
     a_claim_that_is_charged_twice_for_one_nonce breaks CHARGED;
+    an_outage_that_is_charged in IN_AN_OUTAGE breaks WHOLE_LETTER;
     a_report_of_a_dead_process_that_is_taken in BY_PROCESS_TWO_KEYS breaks FENCED;
 }
 
@@ -128,6 +134,22 @@ fn completing_without_the_token_check(
                 notes: Vec::new(),
             };
             decide(id, record, &step, facts)
+        }
+        _ => decide(id, record, step, facts),
+    }
+}
+
+fn an_outage_that_is_charged(
+    id: &RecordId,
+    record: Option<Record>,
+    step: &Step,
+    facts: &Facts,
+) -> Decision {
+    match step {
+        Step::Fail(failed) if failed.outcome == AttemptOutcome::Outage => {
+            let outcome = AttemptOutcome::Failed;
+            let failed = Failed::new(failed.token, outcome, failed.pause);
+            decide(id, record, &Step::Fail(failed), facts)
         }
         _ => decide(id, record, step, facts),
     }

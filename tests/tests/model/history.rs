@@ -38,6 +38,8 @@ pub(crate) struct History {
     /// Whose key it is: the fingerprint.
     pub(crate) message: Option<u8>,
     pub(crate) starts: u32,
+    /// An attempt met an outage, so the key is the message's though that start is not counted.
+    pub(crate) outage: bool,
     /// This message was redriven, and has not been delivered since.
     pub(crate) redriven: Option<u8>,
     /// The letter of it, until the redrive is followed or undone.
@@ -202,6 +204,9 @@ impl History {
                 self.reported(failed.token, seen);
                 if wrote {
                     (self.until, self.followed) = (now + PAUSE, None);
+                    if failed.outcome == AttemptOutcome::Outage {
+                        self.uncharged();
+                    }
                     self.attempt = match failed.outcome {
                         AttemptOutcome::Permanent => Attempt::Permanent,
                         unknown if unknown.is_unknown() => Attempt::Unknown,
@@ -393,7 +398,7 @@ impl History {
         let failed = matches!(report, Step::Fail(_));
         // Another process's claim died with its last attempt, and this one counts no more.
         let buried = matches!(seen.reply, Reply::DeadLettered(letter)
-            if letter.attempts.len() == self.starts as usize);
+            if charged(letter) == self.starts);
         match seen.reply {
             _ if self.last == Some(grant.token) => {}
             // A failure counts, unless it is no news.
@@ -425,17 +430,29 @@ impl History {
 
     /// A claim whose body never started was no attempt: all is as before it.
     fn given_back(&mut self, now: i64) {
-        self.starts -= 1;
-        if self.starts == 0 {
+        self.uncounted();
+        if self.starts == 0 && !self.outage {
             let (message, followed) = (self.message, self.followed);
             self.begin_anew();
             if followed.is_some() {
                 (self.redriven, self.rearmed) = (message, followed);
             }
         }
-        // There was an attempt left, and there still is; no pause is needed.
-        (self.attempt, self.until, self.bury) = (Attempt::None, now, false);
+        // No pause is needed.
+        (self.attempt, self.until) = (Attempt::None, now);
+    }
+
+    /// A start is not counted: there was an attempt left, and there still is.
+    fn uncounted(&mut self) {
+        self.starts -= 1;
+        self.bury = false;
         self.allowed = self.allowed.max(self.starts + 1);
+    }
+
+    /// An attempt met an outage, which costs the message nothing.
+    fn uncharged(&mut self) {
+        self.uncounted();
+        self.outage = true;
     }
 
     /// A report or a renewal with this token.
@@ -463,7 +480,7 @@ impl History {
             }
             _ => false,
         };
-        let is_whole = letter.attempts.len() == self.starts as usize
+        let is_whole = charged(letter) == self.starts
             && self
                 .message
                 .or(self.redriven)
@@ -541,6 +558,13 @@ impl History {
             self.told.get_or_insert(told);
         }
     }
+}
+
+/// The attempts that a letter's message was charged for.
+fn charged(letter: &DeadLetter) -> u32 {
+    let past = letter.attempts.iter();
+    let charged = past.filter(|past| past.outcome != AttemptOutcome::Outage);
+    u32::try_from(charged.count()).unwrap()
 }
 
 /// Whether the letter is of this message.

@@ -22,7 +22,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::Write;
 
-use idem_runtime::dead_letters::AttemptOutcome::{Dropped, Failed, Permanent};
+use idem_runtime::dead_letters::AttemptOutcome::{Dropped, Failed, Outage, Permanent};
 use idem_runtime::ledger::Leases;
 use idem_runtime::protocol::decide;
 use stateright::{Checker, HasDiscoveries, Model};
@@ -104,6 +104,25 @@ fn say(text: &str) {
 #[test]
 fn a_shared_ledger() {
     check(SHARED);
+}
+
+/// What the bodies need is down, for as long as it likes, and they fail by themselves, too.
+#[test]
+fn a_shared_ledger_in_an_outage() {
+    check(Scene {
+        failures: &[Failed, Permanent, Outage],
+        ..SHARED
+    });
+}
+
+#[test]
+fn an_embedded_ledger_in_an_outage_where_two_messages_have_one_key() {
+    check(Scene {
+        keys: &[&[1, 2]],
+        versions: &[(1, false), (0, true)],
+        failures: &[Failed, Permanent, Outage],
+        ..EMBEDDED
+    });
 }
 
 #[test]

@@ -315,6 +315,8 @@ fn comes_up(model: &Protocol, state: &State) -> bool {
         facts.session += u64::from(model.scene.leases == Leases::None);
         model.ask(state, key, &Step::Sweep, &facts)
     };
+    // An outage may hold the message back for a week.
+    let much = LEASE + TTL + 7 * 24 * 60 * 60;
     (0..state.keys.len())
         .filter(|key| matches!(state.keys[*key].record, Some(Record::Live(_))))
         .all(|key| {
@@ -324,15 +326,12 @@ fn comes_up(model: &Protocol, state: &State) -> bool {
                 (Reply::DeadLettered(_), _) => true,
                 _ if history.redriven.is_none() && history.starts >= history.allowed => false,
                 (_, Change::Keep) => {
-                    matches!(sweep(state, key, LEASE + TTL).reply, Reply::DeadLettered(_))
+                    matches!(sweep(state, key, much).reply, Reply::DeadLettered(_))
                 }
                 (_, Change::Put(record)) => {
                     let mut swept = state.clone();
                     swept.keys[key].record = Some(record);
-                    matches!(
-                        sweep(&swept, key, LEASE + TTL).reply,
-                        Reply::DeadLettered(_)
-                    )
+                    matches!(sweep(&swept, key, much).reply, Reply::DeadLettered(_))
                 }
                 (_, Change::Remove) => false,
             }

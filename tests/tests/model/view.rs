@@ -286,6 +286,7 @@ impl<'a> View<'a> {
             followed,
             unread,
             starts,
+            outage,
             allowed,
             bury,
             last,
@@ -301,6 +302,7 @@ impl<'a> View<'a> {
         } = history;
         self.push(message.map_or(99, usize::from));
         self.push(*starts as usize);
+        self.push(usize::from(*outage));
         self.push(*allowed as usize);
         self.push(usize::from(*bury));
         self.token(last.unwrap_or(0));
@@ -325,7 +327,7 @@ impl<'a> View<'a> {
                 self.push(0);
             }
         }
-        let matters = end.is_none() && (*starts > 0 || redriven.is_some());
+        let matters = end.is_none() && (*starts > 0 || *outage || redriven.is_some());
         self.push(if matters {
             (LEASE + self.state.now - until).min(LEASE + TTL) as usize
         } else {

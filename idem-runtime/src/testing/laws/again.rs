@@ -100,7 +100,10 @@ pub async fn a_step_asked_twice_at_once_is_made_once(on: Arc<Subject>) {
         on.clock.advance(PAUSE);
     }
     let (first, _) = twice(Step::Claim(claim().nonce(3))).await;
-    let Reply::Run(Grant { token, number: 3 }) = first else {
+    let Reply::Run(Grant {
+        token, number: 3, ..
+    }) = first
+    else {
         panic!("{first:?}")
     };
     let renewed = twice(Step::Renew {

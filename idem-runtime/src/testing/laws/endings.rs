@@ -93,6 +93,54 @@ pub async fn a_failure_waits_for_its_pause(on: Arc<Subject>) {
     assert_eq!(on.start("A").await.number, 2);
 }
 
+/// However often what the body needs is down, the message has its whole budget, and its pauses. The
+/// history tells of outages in a row as one.
+pub async fn an_outage_costs_no_attempt(on: Arc<Subject>) {
+    const OUTAGES: u32 = 20;
+    let started = on.start("A").await;
+    on.fail("A", started.token, AttemptOutcome::Failed).await;
+    for outages in 0..OUTAGES {
+        on.clock.advance(PAUSE);
+        let started = on.start("A").await;
+        assert_eq!((started.number, started.outages), (2, outages));
+        let Reply::Waiting { at } = on.fail("A", started.token, AttemptOutcome::Outage).await
+        else {
+            panic!("an outage kills nothing")
+        };
+        assert_eq!(
+            on.step("A", Step::Claim(claim())).await,
+            Reply::NotYet { at }
+        );
+    }
+    for number in 2..=3 {
+        on.clock.advance(PAUSE);
+        let started = on.start("A").await;
+        assert_eq!(started.number, number);
+        let reply = on.fail("A", started.token, AttemptOutcome::Failed).await;
+        if number == 2 {
+            assert!(matches!(reply, Reply::Waiting { .. }), "{reply:?}");
+            continue;
+        }
+        let Reply::DeadLettered(letter) = reply else {
+            panic!("the budget is spent, got {reply:?}")
+        };
+        let told = letter.attempts.iter();
+        let told: Vec<_> = told
+            .map(|past| (past.number, past.outcome, past.times()))
+            .collect();
+        let (failed, outage) = (AttemptOutcome::Failed, AttemptOutcome::Outage);
+        assert_eq!(
+            told,
+            [
+                (1, failed, 1),
+                (2, outage, OUTAGES),
+                (2, failed, 1),
+                (3, failed, 1)
+            ]
+        );
+    }
+}
+
 /// A pause is over when its start lies in the future, or the ledger's own time does not step back.
 pub async fn a_clock_that_steps_back_does_not_lengthen_a_pause(on: Arc<Subject>) {
     let started = on.start("A").await;

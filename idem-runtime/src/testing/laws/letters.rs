@@ -138,7 +138,7 @@ pub async fn a_redrive_gives_a_fresh_budget(on: Arc<Subject>) {
     let second = on.kill("A").await.id;
     assert_ne!(first, second);
     on.step("A", redrive(second)).await;
-    let Grant { token, number } = on.start("A").await;
+    let Grant { token, number, .. } = on.start("A").await;
     assert_eq!(number, 1);
     assert_eq!(on.step("A", complete(token, "1")).await, Reply::Recorded);
     let all = on

@@ -107,7 +107,7 @@ pub async fn a_killed_process_leaves_its_claims_to_the_others(on: Arc<Subject>) 
     assert!(matches!(reply, Reply::Busy { .. }), "{reply:?}");
     on.clock.advance(LEASE);
     on.ledger.sweep(0, TTL).await.unwrap();
-    let Grant { token, number } = on.start("A").await;
+    let Grant { token, number, .. } = on.start("A").await;
     assert_eq!(number, 2);
     assert_eq!(on.step("A", complete(token, "1")).await, Reply::Recorded);
 }

@@ -392,6 +392,7 @@ impl<'a> View<'a> {
     fn history(&mut self, history: &History) {
         let History {
             message,
+            outage: _,   // No body meets one here.
             redriven: _, // Nothing is redriven here, and every message can be read.
             rearmed: _,
             followed: _,

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
+mod attempt;
 #[cfg(feature = "axum")]
 mod axum;
 mod body;
@@ -16,6 +17,7 @@ mod scope;
 mod service;
 
 pub use answer::Answer;
+pub use attempt::Streamed;
 #[cfg(feature = "axum")]
 pub use axum::{OrRelease, Replayed};
 pub use body::Body;
@@ -24,4 +26,4 @@ pub use key::IdempotencyKey;
 pub use layer::{IdempotencyLayer, IdempotencyLayerBuilder, LayerError};
 pub use problem::Problem;
 pub use scope::Scope;
-pub use service::{Idempotency, Streamed};
+pub use service::Idempotency;

@@ -10,11 +10,11 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use crate::answer::Answer;
+use crate::attempt::{Live, attempt};
 use crate::body::BoxError;
 use crate::failure::Failure;
 use crate::layer::IdempotencyLayer;
 use crate::request::StoredRequest;
-use crate::service::{Live, attempt};
 
 impl IdempotencyLayer {
     /// Registers the service that runs letters of this layer's requests when a person says so: the

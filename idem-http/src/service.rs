@@ -1,27 +1,26 @@
 //! The life of a request: its key and scope, its run in a task of its own, its answer.
 
 use std::fmt::Display;
-use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, select};
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body::Body as HttpBody;
 use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::{Error, Idem, watch_replay};
 use tower_service::Service;
 use tracing::Instrument;
 
-use crate::answer::{Answer, mark};
-use crate::body::{Body, BoxError, Read, boxed, full, read};
-use crate::disposition::Disposition;
+use crate::answer::mark;
+use crate::attempt::{Live, attempt, send};
+use crate::body::{Body, BoxError, Read, boxed, read};
 use crate::failure::{self, Failure};
 use crate::key::IdempotencyKey;
 use crate::layer::{Options, Settings};
@@ -35,21 +34,15 @@ pub struct Idempotency<S> {
     inner: S,
 }
 
-/// Says, in the extensions of a response, that its body is a stream: it goes to the client as it
-/// comes, and is not recorded. Bodies without a length whose type is `text/event-stream`,
-/// `application/x-ndjson` or `multipart/x-mixed-replace` are taken for streams anyway.
-#[derive(Debug, Clone, Copy)]
-pub struct Streamed;
-
 /// In the extensions of a request that has been through a layer.
 #[derive(Clone)]
 struct Inside;
 
 /// A request that may run.
-pub(crate) struct Keyed {
-    pub(crate) stored: StoredRequest,
-    pub(crate) parts: Parts,
-    pub(crate) body: Bytes,
+struct Keyed {
+    stored: StoredRequest,
+    parts: Parts,
+    body: Bytes,
 }
 
 enum Prepared<B> {
@@ -225,67 +218,6 @@ where
     }
 }
 
-/// Runs the inner service once, and decides what its answer means.
-pub(crate) async fn attempt<S, B, R>(
-    options: &Options,
-    inner: S,
-    request: Request<B>,
-    live: &Live,
-) -> Result<Answer, Failure<S::Error>>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    let Ok(_running) = options.running.try_acquire() else {
-        live.put(Problem::overloaded().into_response());
-        return Err(Failure::Released);
-    };
-    let response = send(inner, request).await.map_err(Failure::Service)?;
-    let (parts, body) = response.into_parts();
-    let status = parts.status;
-    let disposition = parts.extensions.get().copied().unwrap_or_else(|| {
-        let set = options.statuses.get(&status).copied();
-        set.unwrap_or_else(|| Disposition::of(status))
-    });
-    let is_streamed = parts.extensions.get::<Streamed>().is_some()
-        || (body.size_hint().exact().is_none() && is_stream(&parts.headers));
-    let read = match is_streamed {
-        true => Read::TooLarge(boxed(body)),
-        false => read(body, options.largest_answer).await.map_err(|error| {
-            live.put(Problem::interrupted().into_response());
-            Failure::Failed(format!("the answer's body ended early: {error}"))
-        })?,
-    };
-    let (kept, body) = match read {
-        Read::Whole(bytes) => (Some(bytes.clone()), full(bytes)),
-        Read::TooLarge(body) => (None, body),
-    };
-    let kept = kept.as_deref();
-    let result = match disposition {
-        Disposition::Record => {
-            let headers = &options.recorded_headers;
-            Ok(Answer::recorded(status, &parts.headers, headers, kept))
-        }
-        Disposition::Release => Err(Failure::Released),
-        Disposition::Outage => {
-            let text = failure::text(status, &parts.headers, kept);
-            Err(Failure::Outage(text))
-        }
-        Disposition::Fail => Err(Failure::Failed(failure::text(status, &parts.headers, kept))),
-    };
-    live.put(Response::from_parts(parts, body));
-    result
-}
-
-/// Calls the inner service once it is ready.
-async fn send<S: Service<Request<B>>, B>(
-    mut inner: S,
-    request: Request<B>,
-) -> Result<S::Response, S::Error> {
-    poll_fn(|context| inner.poll_ready(context)).await?;
-    inner.call(request).await
-}
-
 /// Returns what a client gets where idem refused: the last failure of a request that was given up,
 /// else a problem.
 async fn refused(idem: &Idem, error: Error) -> Response<Body> {
@@ -307,30 +239,6 @@ async fn refused(idem: &Idem, error: Error) -> Response<Body> {
 fn marked(mut answer: Response<Body>, age: Option<Duration>) -> Response<Body> {
     mark(answer.headers_mut(), age);
     answer
-}
-
-fn is_stream(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
-    let streams = [
-        "text/event-stream",
-        "application/x-ndjson",
-        "multipart/x-mixed-replace",
-    ];
-    value.is_some_and(|value| streams.iter().any(|stream| value.starts_with(stream)))
-}
-
-/// The answer that this request's own client gets, with what is not recorded.
-#[derive(Default)]
-pub(crate) struct Live(Mutex<Option<Response<Body>>>);
-
-impl Live {
-    fn put(&self, response: Response<Body>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
-    }
-
-    fn take(&self) -> Option<Response<Body>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 /// Whether a body started, or its client stopped waiting before: the first of the two counts.

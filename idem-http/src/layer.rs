@@ -77,7 +77,8 @@ pub(crate) struct Options {
     pub(crate) largest_answer: usize,
     pub(crate) stored_headers: Vec<HeaderName>,
     pub(crate) recorded_headers: Vec<HeaderName>,
-    pub(crate) ignored: Vec<String>,
+    /// What need not match: paths into a letter's request.
+    pub(crate) left_out: Vec<String>,
     pub(crate) statuses: BTreeMap<StatusCode, Disposition>,
     /// One permit for each handler that runs.
     pub(crate) running: Arc<Semaphore>,
@@ -151,7 +152,7 @@ impl IdempotencyLayer {
                 largest_answer: 1 << 20,
                 stored_headers: vec![CONTENT_TYPE],
                 recorded_headers: RECORDED.to_vec(),
-                ignored: Vec::new(),
+                left_out: Vec::new(),
                 statuses: BTreeMap::new(),
                 running: Arc::new(Semaphore::new(1024)),
             },
@@ -218,8 +219,10 @@ impl IdempotencyLayerBuilder {
     }
 
     /// Keeps parts of a request out of the ledger: dotted paths into the letter's request, such as
-    /// `body.json.card_no` and `query.token`.
+    /// `body.json.card_no` and `query.token`. They need not match for a key to be used again.
     pub fn redact<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        let paths: Vec<String> = paths.into_iter().map(Into::into).collect();
+        self.options.left_out.extend_from_slice(&paths);
         self.handler = self.handler.redact(paths);
         self
     }
@@ -228,7 +231,8 @@ impl IdempotencyLayerBuilder {
     /// paths, through arrays too, of what a client makes anew for each try.
     pub fn ignore_fields<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         let paths = paths.into_iter().map(Into::into);
-        self.options.ignored.extend(paths);
+        let in_letter = paths.map(|path: String| format!("body.json.{path}"));
+        self.options.left_out.extend(in_letter);
         self
     }
 

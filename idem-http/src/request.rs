@@ -77,16 +77,26 @@ impl StoredRequest {
     }
 
     /// Returns what must match for the key to be used again: method, path, query and body, without
-    /// the `ignored` fields of a JSON body.
-    pub(crate) fn fingerprint(&self, query: Option<&str>, ignored: &[String]) -> impl Serialize {
-        let body = match &self.body {
-            StoredBody::Json(json) if !ignored.is_empty() => {
-                StoredBody::Json(without(json, ignored))
+    /// the parts at these paths, as they are in a letter. A redacted part must not count: it could
+    /// be guessed by its hash.
+    pub(crate) fn fingerprint(&self, left_out: &[String]) -> impl Serialize {
+        let (mut query, mut body) = (self.query.clone(), self.body.clone());
+        for path in left_out {
+            match (path.split_once('.'), &body) {
+                (Some(("query", name)), _) => drop(query.remove(name)),
+                (None, _) if path == "query" => query.clear(),
+                (None, _) if path == "body" => body = StoredBody::Empty,
+                (Some(("body", rest)), StoredBody::Json(json)) => match rest.split_once('.') {
+                    Some(("json", path)) => body = StoredBody::Json(without(json, path)),
+                    None if rest == "json" => body = StoredBody::Empty,
+                    _ => {}
+                },
+                (Some(("body", "text")), StoredBody::Text(_)) => body = StoredBody::Empty,
+                (Some(("body", "base64")), StoredBody::Base64(_)) => body = StoredBody::Empty,
+                _ => {}
             }
-            body => body.clone(),
-        };
-        let (method, path) = (self.method.clone(), self.path.clone());
-        (method, path, query.map(str::to_owned), body)
+        }
+        (self.method.clone(), self.path.clone(), query, body)
     }
 
     /// Returns the request again, for a letter that is run.
@@ -154,14 +164,12 @@ fn is_json(headers: &HeaderMap) -> bool {
     media_type == "application/json" || media_type.ends_with("+json")
 }
 
-/// Returns a body without these fields: dotted paths, through arrays too.
-fn without(json: &Json, ignored: &[String]) -> Json {
+/// Returns a body without the fields at a dotted path, which leads through arrays, too.
+fn without(json: &Json, path: &str) -> Json {
     let Ok(mut value) = json.to_value() else {
         return json.clone();
     };
-    for path in ignored {
-        remove(&mut value, path);
-    }
+    remove(&mut value, path);
     value.into()
 }
 

@@ -182,7 +182,7 @@ where
         .key(&stored.scope)
         .key(&stored.key)
         .payload(&stored)
-        .fingerprint(&stored.fingerprint(parts.uri.query(), &settings.options.ignored))
+        .fingerprint(&stored.fingerprint(&settings.options.left_out))
         .outage(Failure::is_outage)
         .release_if(Failure::is_released);
     drop(stored);

@@ -83,6 +83,27 @@ async fn secrets_of_a_request_are_nowhere_in_the_ledger() {
     }
 }
 
+/// A hash of a card's number is as good as the number.
+#[tokio::test]
+async fn redacted_parts_are_not_in_the_fingerprint() {
+    let redacted = ["body.json.card.no", "query.token"];
+    let service = Service::start(
+        Version::Http1,
+        |layer| layer.redact(redacted),
+        async |_, _| created(),
+    )
+    .await;
+    let sent = async |token: u32, card: u32, qty: u32| {
+        let body = format!(r#"{{"card":{{"no":{card}}},"qty":{qty}}}"#);
+        let mut request = post("A-1", body);
+        *request.uri_mut() = format!("/?token={token}").parse().unwrap();
+        service.client.send(request).await
+    };
+    assert_eq!(sent(1, 4111, 2).await.status, StatusCode::CREATED);
+    assert!(sent(2, 4222, 2).await.is_replay());
+    assert_eq!(sent(1, 4111, 3).await.problem(), "key-reused");
+}
+
 #[tokio::test]
 async fn a_scope_and_a_key_cannot_be_made_to_meet_another_pair() {
     let service = Service::start(

@@ -1,5 +1,7 @@
 //! Twenty bugs that layers for idempotency had, each with the names of where it was seen.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +14,10 @@ use http::header::{HeaderName, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use idem_http::{Disposition, IdempotencyLayer, Scope};
-use idem_runtime::testing::temporary;
+use idem_runtime::Idem;
+use idem_runtime::ledger::shared::SharedLedger;
+use idem_runtime::ledger::transaction;
+use idem_runtime::testing::{ManualClock, MemoryStore, MemoryTransaction, temporary};
 use serde_json::json;
 use tower::ServiceBuilder;
 
@@ -403,10 +408,10 @@ async fn a_timeout_inside_is_a_failed_attempt() {
     let layer = IdempotencyLayer::builder(&idem, "http.orders", Scope::bearer())
         .build()
         .unwrap();
-    let started = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let inside = std::sync::Arc::clone(&started);
+    let started = Arc::new(AtomicU32::new(0));
+    let inside = Arc::clone(&started);
     let handler = async move || {
-        if inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+        if inside.fetch_add(1, Ordering::SeqCst) == 0 {
             std::future::pending::<()>().await;
         }
         created()
@@ -630,15 +635,46 @@ async fn what_must_match_is_the_content_and_no_more() {
     assert_eq!(service.runs.started(), 1);
 }
 
-/// 16: leopardo-hr: a crash between the commit of the business and the cache. The embedded ledger's
-/// own half is `killed.rs`; a handler looks for what it would do.
+/// 16: leopardo-hr: a crash between the commit of the business and the cache. In the business's own
+/// database they are one commit, or neither is there.
+#[tokio::test]
+async fn what_a_handler_writes_commits_with_its_answer_or_not_at_all() {
+    let store = MemoryStore::new(Arc::new(ManualClock::default()));
+    let shared = store.clone();
+    let opened = Idem::builder()
+        .open_with(|context| SharedLedger::open(shared, context, Duration::from_secs(30)));
+    let idem = opened.await.unwrap();
+    let layer = IdempotencyLayer::builder(&idem, "http.orders", Scope::bearer())
+        .build()
+        .unwrap();
+    let (runs, committed) = (Arc::new(AtomicU32::new(0)), store.clone());
+    let handler = async move || {
+        let run = runs.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut tx = transaction::<MemoryTransaction>().await.unwrap();
+        assert_eq!(tx.get("order"), None, "run {run}");
+        tx.put("order", run.to_string());
+        match run {
+            1 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            2 => StatusCode::TOO_MANY_REQUESTS.into_response(),
+            _ => created(),
+        }
+    };
+    let router = Router::new().route("/", route(handler)).layer(layer);
+    let client = Client::new(serve(router).await, Version::Http1);
+    for (status, row) in [(500, None), (429, None), (201, Some("3")), (201, Some("3"))] {
+        assert_eq!(client.post("A-1", ORDER).await.status, status);
+        assert_eq!(committed.row("order").as_deref(), row.map(str::as_bytes));
+    }
+}
+
+/// 16, on a ledger of its own: a handler looks for what it would do.
 #[tokio::test]
 async fn a_handler_that_finds_its_order_says_so_and_it_is_recorded() {
-    let orders = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    let orders = Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
     let service = Service::start(Version::Http1, |layer| layer, {
-        let orders = std::sync::Arc::clone(&orders);
+        let orders = Arc::clone(&orders);
         move |_, request: Request| {
-            let orders = std::sync::Arc::clone(&orders);
+            let orders = Arc::clone(&orders);
             async move {
                 let key = request
                     .extensions()

@@ -200,11 +200,11 @@ impl From<Error> for Problem {
                 "Nothing was done. Ask for a key first.",
             ),
             Error::PayloadTooLarge { limit, .. } => Self::body_too_large(*limit),
-            Error::ResultTooLarge { .. } => Self::new(
+            Error::ResultTooLarge { .. } | Error::ResultErased { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "answer-not-kept",
                 "The request was done before",
-                "Its answer was too large to keep. Look at what it made in place of repeating it.",
+                "Its answer is no longer kept. Look at what it made in place of repeating it.",
             ),
             Error::DeadLettered { .. } => Self::failed(),
             Error::Panicked { .. } | Error::TimedOut { .. } => Self::interrupted(),

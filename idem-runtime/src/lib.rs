@@ -7,6 +7,7 @@
 //! [examples]: #the-repository
 //! [guarantees]: #the-repository
 //! [http]: #the-repository
+//! [changing]: #the-repository
 //! [operations]: #the-repository
 //! [outages]: #the-repository
 //! [tour]: #the-repository
@@ -52,12 +53,14 @@ mod idem;
 pub mod issuer;
 pub mod json;
 pub mod ledger;
+mod log;
 mod message;
 pub mod metrics;
 pub mod notes;
 pub mod outbox;
 pub mod pause;
 pub mod protocol;
+pub mod seal;
 
 pub use call::{Attempt, HandlerCall, Replayed, attempt, found_existing, watch_replay};
 pub use delivery::{Delivered, Verdict};
@@ -71,5 +74,6 @@ pub use idem::{Idem, IdemBuilder};
 pub use idem_macros::idempotent;
 pub use ledger::{Filter, Ledger};
 pub use protocol::{DeadLetter, DeadLetterId, LetterState, Origin};
+pub use seal::SealKeys;
 #[cfg(feature = "testing")]
 pub mod testing;

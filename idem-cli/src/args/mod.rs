@@ -9,7 +9,8 @@ use clap_complete::Shell;
 use url::Url;
 
 pub(crate) use dlq::{
-    Discard, Dlq, Edit, Filter, List, Many, Reason, Redrive, Restore, Selection, State,
+    Discard, Dlq, Edit, Filter, List, Many, Reason, Redrive, Restore, Rule, RuleAction, Selection,
+    SetRule, State,
 };
 
 use crate::problem::EXITS;
@@ -72,6 +73,10 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
 
+    /// With `--data`: how many seconds to wait for the process that holds the folder
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) wait: u64,
+
     /// With `--data` or `--ledger`: in whose name letters are changed [default: USER]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) by: Option<String>,
@@ -81,24 +86,31 @@ pub(crate) struct Place {
 pub(crate) enum Command {
     #[command(flatten)]
     Ledger(Ledger),
+    /// Copy the ledger, and check that the copy is whole
+    ///
+    /// A running service (`--url`) makes the copy while it works, in the folder that it names
+    /// (`Service::backups_in`). A folder that no process holds (`--data`) is copied to DIR.
+    Backup {
+        /// With `--data`: the copy, an empty folder or one that does not exist yet
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        to: Option<PathBuf>,
+    },
     /// Check the ledger, and say what is wrong and what to do
     Doctor,
     /// Alert people to the dead letters of a folder or a database until it is stopped: the monitor as
     /// a program
     Watch(Watch),
-    /// Copy a folder that no service holds, and check that the copy opens
-    ///
-    /// A running service copies its own folder with `Idem::copy_to`.
-    Copy {
-        /// The copy: an empty folder, or one that does not exist yet
-        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-        to: PathBuf,
-    },
     /// Copy what is in a folder that no service holds into a database that services will share
     ///
     /// Results, budgets, letters, the outbox, issued keys and other notes go over; the folder stays as
     /// it is. A copy that was cut off goes on when it is run again.
     Migrate(Migrate),
+    /// Put a backup in the place of a folder that was lost (`--data`), and say what may run again
+    Restore {
+        /// The backup
+        #[arg(value_name = "BACKUP", value_hint = ValueHint::DirPath)]
+        from: PathBuf,
+    },
     /// Print a shell's completions
     Completions {
         /// The shell
@@ -118,11 +130,31 @@ pub(crate) enum Ledger {
     /// The dead letters: look at them and act on them
     #[command(subcommand)]
     Dlq(Dlq),
+    /// Erase what the ledger keeps of one message: its result, and the content of its letters
+    ///
+    /// The message stays settled, so duplicates do not run until its time to live has passed; an open
+    /// letter is discarded. The answer says what is not reached, such as backups.
+    Erase(Erase),
     /// What happened to one message: its record, its letters, every attempt and act in order of
     /// time
     Explain(Explain),
     /// Calls, attempts, latency, open letters, and the ledger's size
     Stats,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Erase {
+    /// The handler's name in the ledger
+    pub(crate) handler: String,
+    /// The idempotency key, as letters show it
+    pub(crate) key: String,
+
+    #[command(flatten)]
+    pub(crate) reason: Reason,
+
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

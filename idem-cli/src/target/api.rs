@@ -2,8 +2,8 @@
 
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{
-    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
-    PageQuery, Redriven, Stats, StatsQuery, Timeline,
+    Backup, BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage, LetterQuery,
+    LetterView, NewBulkJob, PageQuery, RedriveRule, Redriven, SetRule, Stats, StatsQuery, Timeline,
 };
 use idem_runtime::DeadLetterId;
 use idem_runtime::json::Json;
@@ -14,6 +14,10 @@ use uuid::Uuid;
 
 use super::client::Target;
 use crate::problem::Problem;
+
+/// A body without fields.
+#[derive(Serialize)]
+struct Nothing {}
 
 /// The body of a change; `json!` would round a payload's numbers.
 #[derive(Default, Serialize)]
@@ -45,6 +49,11 @@ impl Target {
 
     pub(crate) async fn groups(&self, query: &GroupQuery) -> Result<GroupPage, Problem> {
         self.get("api/v1/groups", query).await
+    }
+
+    /// Erases what is kept of one message.
+    pub(crate) async fn erase(&self, message: &Erase) -> Result<Erasure, Problem> {
+        self.post("api/v1/erase", message).await
     }
 
     pub(crate) async fn explain(&self, handler: &str, key: &str) -> Result<Timeline, Problem> {
@@ -126,6 +135,11 @@ impl Target {
         self.post("api/v1/bulk", &asked).await
     }
 
+    /// Has the service copy its ledger.
+    pub(crate) async fn back_up(&self) -> Result<Backup, Problem> {
+        self.post("api/v1/backups", &Nothing {}).await
+    }
+
     pub(crate) async fn bulks(&self, query: &PageQuery) -> Result<BulkPage, Problem> {
         self.get("api/v1/bulk", query).await
     }
@@ -142,6 +156,22 @@ impl Target {
         let why = why.map(|why| ("why", why));
         let request = self.request(Method::DELETE, &format!("api/v1/bulk/{id}"));
         self.answer(request.query(why.as_slice())).await
+    }
+
+    pub(crate) async fn rules(&self) -> Result<Vec<SetRule>, Problem> {
+        self.get("api/v1/rules", &()).await
+    }
+
+    /// Sets a redrive rule.
+    pub(crate) async fn set_rule(&self, rule: &RedriveRule, why: &str) -> Result<SetRule, Problem> {
+        let body = serde_json::json!({ "rule": rule, "why": why });
+        self.post("api/v1/rules", &body).await
+    }
+
+    /// Removes a redrive rule, whose name the caller has checked.
+    pub(crate) async fn remove_rule(&self, name: &str, why: &str) -> Result<SetRule, Problem> {
+        let request = self.request(Method::DELETE, &format!("api/v1/rules/{name}"));
+        self.answer(request.query(&[("why", why)])).await
     }
 
     async fn change<T: DeserializeOwned>(

@@ -4,7 +4,7 @@ mod api;
 mod client;
 pub(crate) mod database;
 mod folder;
-mod network;
+pub(crate) mod network;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use url::Url;
 
 pub(crate) use client::Target;
 pub(crate) use database::LedgerUrl;
-pub(crate) use folder::{OpenError, open, stopped};
+pub(crate) use folder::{OpenError, copied, open, stopped};
 
 use crate::args::Place;
 use crate::problem::Problem;
@@ -81,7 +81,7 @@ impl Location {
     /// Exit code 2 for a service, which has opened its own.
     pub(crate) async fn open(self, place: &Place) -> Result<Idem, Problem> {
         match self {
-            Self::Folder(path) => open(&path).map_err(OpenError::into_problem),
+            Self::Folder(path) => open(&path, place).map_err(OpenError::into_problem),
             Self::Database(url) => url.open(&place.schema).await,
             Self::Service(_) => Err(Problem::usage(
                 "a service has its ledger open itself; give `--data` or `--ledger`",

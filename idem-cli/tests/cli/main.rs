@@ -6,17 +6,20 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
-mod copy;
+mod backup;
 mod doctor;
 mod editing;
+mod erasing;
 mod letters;
 mod many;
 mod numbers;
 mod publish;
 mod redacted;
 mod reused;
+mod rules;
 mod served;
 mod service;
 mod support;
 mod terminal;
 mod usage;
+mod wait;

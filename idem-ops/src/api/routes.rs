@@ -7,12 +7,15 @@ use axum::response::{IntoResponse, Response};
 use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
-use super::extract::{Acting, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, RedriveOne, Why};
+use super::extract::{
+    Acting, Edit, Id, Json, MaybeWhy, NewRule, Nothing, OneKey, Query, RedriveOne, Why,
+};
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
-    NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
+    AuditPage, Backup, BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage,
+    LetterQuery, LetterView, NewBulkJob, PageQuery, Redriven, Service, ServiceError, SetRule,
+    Stats, StatsQuery, Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -95,6 +98,14 @@ pub(super) async fn restore(
     changed(async move { actions.restore(&id, &why).await }).await
 }
 
+pub(super) async fn back_up(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Answer<Backup> {
+    changed(async move { actions.back_up().await }).await
+}
+
 pub(super) async fn bulks(
     service: State<Service>,
     Query(query): Query<PageQuery>,
@@ -136,11 +147,39 @@ pub(super) async fn groups(
     answer(service.groups(&query).await?)
 }
 
+pub(super) async fn erase(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(message): Json<Erase>,
+) -> Answer<Erasure> {
+    changed(async move { actions.erase(message).await }).await
+}
+
 pub(super) async fn explain(
     service: State<Service>,
     Query(OneKey { handler, key }): Query<OneKey>,
 ) -> Answer<Timeline> {
     answer(service.explain(&handler, &key).await?)
+}
+
+pub(super) async fn rules(service: State<Service>, _: Query<Nothing>) -> Answer<Vec<SetRule>> {
+    answer(service.rules().await?)
+}
+
+pub(super) async fn set_rule(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(NewRule { rule, why }): Json<NewRule>,
+) -> Answer<SetRule> {
+    changed(async move { actions.set_rule(rule, &why).await }).await
+}
+
+pub(super) async fn remove_rule(
+    Acting(actions): Acting,
+    Id(name): Id<String>,
+    Query(Why { why }): Query<Why>,
+) -> Answer<SetRule> {
+    changed(async move { actions.remove_rule(&name, &why).await }).await
 }
 
 pub(super) async fn stats(
@@ -184,6 +223,15 @@ pub(super) async fn healthz(service: State<Service>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "not up\n")
     };
     (status, text).into_response()
+}
+
+pub(super) async fn readyz(service: State<Service>) -> Response {
+    let readiness = service.readiness().await;
+    if readiness.ready {
+        return (StatusCode::OK, "ready\n").into_response();
+    }
+    let text = format!("not ready: {}\n", readiness.problems.join("; "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// Finishes a change that has begun, even if the caller closes the connection.

@@ -45,11 +45,14 @@ impl Audit {
             AuditAction::Publish => "published back",
             AuditAction::Edit => "changed the payload",
             AuditAction::Discard => "discarded",
+            AuditAction::Erase => "erased the content",
             AuditAction::Restore => "undid the discard",
             AuditAction::StartRedrive => "started a bulk redrive",
             AuditAction::CancelRedrive => "cancelled a bulk redrive",
             AuditAction::StartDiscard => "started a bulk discard",
             AuditAction::CancelDiscard => "cancelled a bulk discard",
+            AuditAction::SetRule => "set a redrive rule",
+            AuditAction::RemoveRule => "removed a redrive rule",
         }
     }
 

@@ -15,6 +15,7 @@ mod machine;
 pub(crate) mod on_behalf;
 mod own;
 pub(crate) mod panic;
+mod recorded;
 mod replay;
 mod report;
 mod single_flight;
@@ -33,9 +34,13 @@ pub use claims::Claims;
 pub use closure::HandlerCall;
 use machine::{Drive, Next};
 use own::{read_with, text_of};
+pub(crate) use recorded::Recorded;
+use recorded::read_older;
+pub use recorded::upgraded;
 pub use replay::{Replayed, watch_replay};
 use report::{AttemptResult, CallerResult};
 use serde::Serialize;
+use serde_json::Value;
 pub(crate) use single_flight::SingleFlight;
 pub use transaction::{AttemptTransaction, transaction};
 
@@ -48,12 +53,16 @@ use crate::protocol::AttemptOutcome;
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
 
+/// `upgrade = path`, with an error that is a text.
+type Upgrade<R> = fn(u32, Value) -> Result<<R as Outcome>::Ok, String>;
+
 /// One call of a handler: begin, then while told to run: run the body; then finish.
 ///
 /// It is compiled once for each handler, so it only turns types into JSON and back; `Drive` does the
 /// rest.
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
+    upgrade: Option<Upgrade<R>>,
     retry_if: Option<fn(&R::Error) -> bool>,
     outage: Option<fn(&R::Error) -> bool>,
     release_if: Option<fn(&R::Error) -> bool>,
@@ -71,6 +80,7 @@ where
         match Drive::begin(message) {
             Ok(drive) => Self {
                 drive: Some(drive),
+                upgrade: None,
                 retry_if: None,
                 outage: None,
                 release_if: None,
@@ -78,12 +88,20 @@ where
             },
             Err(error) => Self {
                 drive: None,
+                upgrade: None,
                 retry_if: None,
                 outage: None,
                 release_if: None,
                 result: Some(refused(error)),
             },
         }
+    }
+
+    /// `upgrade = path`.
+    #[must_use]
+    pub fn upgrade(mut self, upgrade: fn(u32, Value) -> Result<R::Ok, String>) -> Self {
+        self.upgrade = Some(upgrade);
+        self
     }
 
     /// `retry_if = path`.
@@ -206,19 +224,26 @@ where
         self.result = match next {
             Next::Run => return true,
             Next::Refuse(error) => Some(refused(error)),
-            Next::Replay(json) => self.replayed(&json),
+            Next::Replay(recorded) => self.replayed(&recorded),
         };
         false
     }
 
-    fn replayed(&mut self, json: &[u8]) -> Option<R> {
+    fn replayed(&mut self, recorded: &Recorded) -> Option<R> {
         let drive = self.drive.as_mut()?;
         let mut value = None;
-        let read = read_with(json, &mut |json| {
-            serde_json::from_slice(json).map(|read| value = Some(read))
-        });
+        let is_older = recorded.version < drive.handler().version;
+        let read = match self.upgrade {
+            Some(upgrade) if is_older => read_older(recorded, &mut |from, json| {
+                upgrade(from, json).map(|upgraded| value = Some(upgraded))
+            }),
+            _ => read_with(&recorded.json, &mut |json| {
+                serde_json::from_slice(json).map(|read| value = Some(read))
+            })
+            .map_err(|problem| problem.to_string()),
+        };
         if let Err(problem) = read {
-            return Some(refused(drive.unreadable(problem.to_string())));
+            return Some(refused(drive.unreadable(recorded.version, &problem)));
         }
         drive.note_replay();
         drive.count_call("replayed");
@@ -282,7 +307,7 @@ where
         match caller {
             CallerResult::Retry => {}
             CallerResult::Own => self.result = own,
-            CallerResult::Replay(json) => self.result = self.replayed(&json),
+            CallerResult::Replay(recorded) => self.result = self.replayed(&recorded),
             CallerResult::Refuse(error) => self.result = Some(refused(error)),
         }
     }

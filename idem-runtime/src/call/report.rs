@@ -11,6 +11,7 @@ use super::blocking::block_on;
 use super::body::Artifacts;
 use super::cut;
 use super::machine::{Answer, Drive, State};
+use super::recorded::Recorded;
 use super::transaction::{CarriedEnd, commit};
 use super::unclaimed::Unclaimed;
 use crate::clock::until;
@@ -50,7 +51,7 @@ pub(super) enum CallerResult {
     /// The body's own result or error.
     Own,
     /// The result that another process recorded first.
-    Replay(Arc<[u8]>),
+    Replay(Recorded),
     Refuse(Error),
 }
 
@@ -65,7 +66,7 @@ pub(super) struct PendingReport {
 enum AfterReport {
     /// The caller and the followers get the result.
     Done {
-        json: Option<Arc<[u8]>>,
+        recorded: Option<Recorded>,
         outcome: &'static str,
         /// Whether messages go into the outbox with it.
         sends: bool,
@@ -187,15 +188,8 @@ impl Drive {
             self.id(),
             self.handler().retries.saturating_add(1).max(number),
         );
-        tracing::warn!(
-            handler = &*id.handler,
-            key = &*id.key,
-            attempt = number,
-            of,
-            %outcome,
-            error = text,
-            "attempt failed"
-        );
+        let log = &self.idem().shared().log;
+        log.attempt_failed(id, number, of, outcome, &text);
         let failed = Failed {
             token,
             outcome,
@@ -215,10 +209,14 @@ impl Drive {
         self.count_attempt(since, outcome);
         let shared = self.idem().shared();
         let (size, now) = (json.len(), shared.clock.now());
-        let json: Option<Arc<[u8]>> = (size <= shared.limits.result).then(|| json.into());
-        let result = json
-            .clone()
-            .map_or(StoredResult::TooLarge(size as u64), StoredResult::Json);
+        let recorded = (size <= shared.limits.result).then(|| Recorded {
+            json: json.into(),
+            version: self.handler().version,
+        });
+        let result = match recorded.clone() {
+            Some(Recorded { json, version }) => StoredResult::Json { json, version },
+            None => StoredResult::TooLarge(size as u64),
+        };
         let notes = artifacts
             .outgoing
             .into_iter()
@@ -243,7 +241,7 @@ impl Drive {
         let away = last && matches!(artifacts.carried, CarriedEnd::Open(_));
         let away = away.then(Arc::<AtomicBool>::default);
         let after = AfterReport::Done {
-            json,
+            recorded,
             outcome,
             sends: !notes.is_empty(),
             away: away.clone(),
@@ -380,7 +378,7 @@ impl Drive {
         after: AfterReport,
     ) -> (CallerResult, &'static str) {
         use AfterReport::{Done, Failed, Outage, Released, Unwritable};
-        use Reply::{Dead, DeadLettered, Recorded, Waiting};
+        use Reply::{Dead, DeadLettered, Waiting};
         let inline = self.handler().retry == RetryMode::Inline;
         let after = match (after, &reply) {
             // Its transaction was not committed, and that is what was recorded.
@@ -395,13 +393,18 @@ impl Drive {
         };
         let result = match (after, reply) {
             (_, Err(problem)) => CallerResult::Refuse(self.unrecorded(problem)),
-            (Done { json, outcome, .. }, Ok(Recorded)) => {
-                if let (Some(leader), Some(json)) = (self.leader.take(), json) {
-                    leader.done(&json);
+            (
+                Done {
+                    recorded, outcome, ..
+                },
+                Ok(Reply::Recorded),
+            ) => {
+                if let (Some(leader), Some(recorded)) = (self.leader.take(), recorded) {
+                    leader.done(&recorded);
                 }
                 return (CallerResult::Own, outcome);
             }
-            (Released, Ok(Recorded)) => return (CallerResult::Own, "released"),
+            (Released, Ok(Reply::Recorded)) => return (CallerResult::Own, "released"),
             (Failed(_), Ok(Waiting { at })) if inline => {
                 self.sleep_until(at);
                 CallerResult::Retry

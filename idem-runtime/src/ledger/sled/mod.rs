@@ -6,6 +6,7 @@
 mod batch;
 mod buckets;
 mod committer;
+mod copied;
 mod copy;
 mod counts;
 mod engine;
@@ -13,6 +14,7 @@ mod files;
 mod filters;
 mod folder;
 mod group;
+mod held;
 mod job;
 mod journal;
 mod layout;
@@ -45,6 +47,7 @@ use committer::Committer;
 use engine::Engine;
 use filters::Index;
 use folder::Folder;
+pub(crate) use held::once_free;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;
@@ -145,6 +148,7 @@ impl SledLedger {
             .name("idem-committer".to_owned())
             .spawn(work);
         let thread = thread.map_err(|error| shared.folder.refused(&error))?;
+        copied::say(shared.folder.path());
         let opened = Self {
             shared,
             committer: Mutex::new(Some(thread)),

@@ -6,6 +6,7 @@ pub(crate) mod begin;
 mod blocking;
 mod body;
 mod claims;
+mod closure;
 mod dropped;
 mod errors;
 mod gated;
@@ -15,6 +16,7 @@ pub(crate) mod on_behalf;
 mod own;
 pub(crate) mod panic;
 mod recorded;
+mod replay;
 mod report;
 mod single_flight;
 mod transaction;
@@ -29,11 +31,13 @@ pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue};
 use body::{Artifacts, BodyEnd};
 pub use claims::Claims;
+pub use closure::HandlerCall;
 use machine::{Drive, Next};
 use own::{read_with, text_of};
 pub(crate) use recorded::Recorded;
 use recorded::read_older;
 pub use recorded::upgraded;
+pub use replay::{Replayed, watch_replay};
 use report::{AttemptResult, CallerResult};
 use serde::Serialize;
 use serde_json::Value;
@@ -61,6 +65,7 @@ pub struct Call<R: Outcome> {
     upgrade: Option<Upgrade<R>>,
     retry_if: Option<fn(&R::Error) -> bool>,
     outage: Option<fn(&R::Error) -> bool>,
+    release_if: Option<fn(&R::Error) -> bool>,
     result: Option<R>,
 }
 
@@ -78,6 +83,7 @@ where
                 upgrade: None,
                 retry_if: None,
                 outage: None,
+                release_if: None,
                 result: None,
             },
             Err(error) => Self {
@@ -85,6 +91,7 @@ where
                 upgrade: None,
                 retry_if: None,
                 outage: None,
+                release_if: None,
                 result: Some(refused(error)),
             },
         }
@@ -101,6 +108,13 @@ where
     #[must_use]
     pub fn retry_if(mut self, retry_if: fn(&R::Error) -> bool) -> Self {
         self.retry_if = Some(retry_if);
+        self
+    }
+
+    /// Says which errors release the key.
+    #[must_use]
+    pub(crate) fn release_if(mut self, release_if: fn(&R::Error) -> bool) -> Self {
+        self.release_if = Some(release_if);
         self
     }
 
@@ -231,6 +245,7 @@ where
         if let Err(problem) = read {
             return Some(refused(drive.unreadable(recorded.version, &problem)));
         }
+        drive.note_replay();
         drive.count_call("replayed");
         drive.set_verdict(|| Verdict::Settled);
         value.map(|value| R::from_result(Ok(value)))
@@ -255,6 +270,13 @@ where
                     AttemptResult::Returned { json, artifacts },
                     Some(R::from_result(Ok(value))),
                 )
+            }
+            (BodyEnd::Returned, Some(Err(error)), Some(drive))
+                if self
+                    .release_if
+                    .is_some_and(|released| drive.is_released(&mut || released(&error))) =>
+            {
+                (AttemptResult::Released, Some(R::from_result(Err(error))))
             }
             (BodyEnd::Returned, Some(Err(error)), Some(drive)) => {
                 let (outage, retry_if) = (self.outage, self.retry_if);

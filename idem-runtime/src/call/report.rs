@@ -37,6 +37,8 @@ pub(super) enum AttemptResult {
         outcome: AttemptOutcome,
         text: String,
     },
+    /// The message was not taken, and the key is as before the claim.
+    Released,
     Panicked(String),
     TimedOut(Duration),
     LostLease,
@@ -77,6 +79,8 @@ enum AfterReport {
     /// There is another attempt, or the caller gets the body's error, or this one where the body
     /// returned none.
     Failed(Option<Error>),
+    /// The caller gets the body's error, and the key is free.
+    Released,
     /// The call ends, whatever its mode, with the body's error, or this one where the body returned
     /// none: what it needs is down.
     Outage(Option<Error>),
@@ -126,6 +130,10 @@ impl Drive {
                 problem.clone(),
                 AfterReport::Unwritable(self.unwritable(problem)),
             ),
+            AttemptResult::Released => {
+                self.count_attempt(since, "released");
+                return self.send(Step::GiveBack { token }, AfterReport::Released);
+            }
             AttemptResult::Failed { outcome, text } => (outcome, text, AfterReport::Failed(None)),
             AttemptResult::Panicked(message) => {
                 let error = self.panicked(number, message.clone());
@@ -328,7 +336,10 @@ impl Drive {
         ) {
             pause::succeeded(&self.request.named.gate, pass);
         }
-        let verdict = self.counted.is_some().then(|| self.verdict(&reply));
+        let verdict = self.counted.is_some().then(|| match after {
+            AfterReport::Released => Verdict::passed_on(),
+            _ => self.verdict(&reply),
+        });
         let (result, outcome) = self.caller_result(reply, after);
         match &result {
             CallerResult::Retry | CallerResult::Replay(_) => return Poll::Ready(result),
@@ -366,7 +377,7 @@ impl Drive {
         reply: Result<Reply, LedgerError>,
         after: AfterReport,
     ) -> (CallerResult, &'static str) {
-        use AfterReport::{Done, Failed, Outage, Unwritable};
+        use AfterReport::{Done, Failed, Outage, Released, Unwritable};
         use Reply::{Dead, DeadLettered, Waiting};
         let inline = self.handler().retry == RetryMode::Inline;
         let after = match (after, &reply) {
@@ -393,6 +404,7 @@ impl Drive {
                 }
                 return (CallerResult::Own, outcome);
             }
+            (Released, Ok(Reply::Recorded)) => return (CallerResult::Own, "released"),
             (Failed(_), Ok(Waiting { at })) if inline => {
                 self.sleep_until(at);
                 CallerResult::Retry

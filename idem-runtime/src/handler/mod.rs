@@ -1,6 +1,8 @@
-//! The options of one annotated function, a `static` in its expansion.
+//! The options of one handler: a `static` in the expansion of an annotated function, or built when
+//! the program runs.
 
 pub(crate) mod bounds;
+pub(crate) mod definition;
 pub(crate) mod names;
 pub(crate) mod registry;
 

@@ -10,6 +10,7 @@
 mod burying;
 mod changing_a_handler;
 mod closing;
+mod closures;
 mod common;
 mod dead_letters;
 mod deliveries;

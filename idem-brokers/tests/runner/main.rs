@@ -5,6 +5,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod outages;
 mod secrets;
 
 use std::collections::BTreeSet;

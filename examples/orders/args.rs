@@ -42,6 +42,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) serve: Option<SocketAddr>,
 
+    /// Make backups of the ledger in this folder when `idem backup` asks for one
+    #[arg(long, value_name = "DIR", requires = "serve", requires = "data")]
+    pub(crate) backups: Option<PathBuf>,
+
     /// Send mails about dead letters through this server: `smtp://user@host:587`, with `?tls=none`
     /// on the loopback; the password is read from SMTP_PASSWORD
     #[arg(long, value_name = "URL", requires = "serve", requires = "mail_to")]

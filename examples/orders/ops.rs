@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use idem_ops::alert::Email;
 use idem_ops::monitor::{Monitor, Policy, Watch};
+use idem_ops::service::Service;
 use idem_ops::{Auth, Secret};
 use idem_runtime::Idem;
 use tokio::net::TcpListener;
@@ -46,7 +47,11 @@ impl Ops {
                 (token.clone(), token)
             }
         };
-        let dashboard = idem_ops::dashboard(idem, Auth::token(Secret::new(token)));
+        let mut service = Service::from(idem);
+        if let Some(folder) = &args.backups {
+            service = service.backups_in(folder);
+        }
+        let dashboard = idem_ops::dashboard(service, Auth::token(Secret::new(token)));
         let watch = match &args.smtp {
             Some(smtp) => {
                 let policy = Policy::default().digest_every(DIGEST_EVERY);

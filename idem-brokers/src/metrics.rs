@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use metrics::{Unit, counter, describe_counter};
+use metrics::{Unit, counter, describe_counter, describe_gauge};
 
 /// Describes the metrics to the process's recorder. Repeating it has no effect.
 pub fn describe_metrics() {
@@ -15,6 +15,11 @@ pub fn describe_metrics() {
         "idem_relayed_total",
         Unit::Count,
         "Messages of the outbox, by destination and outcome"
+    );
+    describe_gauge!(
+        "idem_deliveries_delayed",
+        Unit::Count,
+        "Messages that wait in delay queues of their broker, by source"
     );
 }
 
@@ -49,6 +54,13 @@ impl Outcome {
 pub(crate) fn count_delivery(source: &str, outcome: Outcome) {
     counter!("idem_deliveries_total", "source" => source.to_owned(), "outcome" => outcome.name())
         .increment(1);
+}
+
+/// Sets the number of messages that wait in delay queues.
+#[cfg(feature = "rabbitmq")]
+pub(crate) fn delayed(source: &str, count: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    metrics::gauge!("idem_deliveries_delayed", "source" => source.to_owned()).set(count as f64);
 }
 
 /// Counts an attempt to publish a message of the outbox.

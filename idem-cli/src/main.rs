@@ -6,10 +6,10 @@
 //! terminal.
 //!
 //! A question to the API is a variant of `args::Ledger`. A command that opens its place itself, as
-//! `copy`, `doctor`, `migrate` and `watch` do, is a variant of `args::Command`.
+//! `backup`, `doctor`, `migrate`, `restore` and `watch` do, is a variant of `args::Command`.
 
 mod args;
-mod copy;
+mod backup;
 mod dlq;
 mod doctor;
 mod editor;
@@ -21,6 +21,7 @@ mod out;
 mod problem;
 mod progress;
 mod prompt;
+mod restore;
 mod stats;
 mod target;
 mod watch;
@@ -81,8 +82,9 @@ async fn run(cli: Cli) -> Result<(), Problem> {
         Command::Man { dir } => generate::man(dir.as_deref(), out),
         // It opens the place itself, to say why one cannot be opened.
         Command::Doctor => doctor::run(Location::new(&place)?, &place, out).await,
-        Command::Copy { to } => copy::run(Location::new(&place)?, &to, out).await,
+        Command::Backup { to } => backup::run(Location::new(&place)?, to, &place, out).await,
         Command::Migrate(how) => migrate::run(how, &place, out).await,
+        Command::Restore { from } => restore::run(&from, Location::new(&place)?, out).await,
         Command::Watch(how) => watch::run(how, &place, out).await,
         Command::Ledger(command) => {
             let target = Location::new(&place)?.target(&place).await?;

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::target::Target;
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{Count, Latency, Stats};
+use idem_runtime::clock::Timestamp;
 
 /// The figures, and the state of the alerts.
 #[derive(Debug, Serialize)]
@@ -40,6 +41,7 @@ fn page(Report { stats, alerts }: &Report, runs: bool, out: Out) -> String {
         "Open letters  {} in {} groups\nLedger        {size}\n",
         stats.open, stats.groups
     );
+    text.push_str(&waiting(stats));
     let _ = writeln!(text, "Alerts        {}", alert_state(alerts));
     // A ledger without its service has no figures.
     if !runs {
@@ -82,6 +84,33 @@ fn page(Report { stats, alerts }: &Report, runs: bool, out: Out) -> String {
         ]);
     }
     let _ = writeln!(text, "\n{table}");
+    text
+}
+
+/// Returns what waits, a line each.
+fn waiting(stats: &Stats) -> String {
+    let backlog = &stats.backlog;
+    let since = |oldest: Option<Timestamp>| {
+        let age = oldest.map(|oldest| stats.at.duration_since(oldest).as_secs().max(0));
+        age.map_or_else(String::new, |age| format!(", the oldest for {age} s"))
+    };
+    let mut text = String::new();
+    if let Some(attempts) = backlog.attempts {
+        let since = since(backlog.oldest_attempt);
+        let _ = writeln!(
+            text,
+            "Waiting       {attempts} for their next attempt{since}"
+        );
+    }
+    let since = since(backlog.oldest_in_outbox);
+    let _ = writeln!(text, "Outbox        {} not sent{since}", backlog.outbox);
+    for (source, count) in &backlog.delayed {
+        let _ = writeln!(
+            text,
+            "Delayed       {count} at the broker, of {}",
+            line(source)
+        );
+    }
     text
 }
 

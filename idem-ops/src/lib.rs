@@ -56,4 +56,5 @@ pub mod internals {
 
 #[cfg(all(doctest, feature = "email", feature = "webhook", feature = "dashboard"))]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../../docs/backup.md")]
 mod readme {}

@@ -27,7 +27,8 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The system's clock. Its timers belong to no executor of the service's, so a handler may be awaited
 /// on any of them.
-pub(crate) struct SystemClock;
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {

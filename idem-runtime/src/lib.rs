@@ -50,6 +50,7 @@ mod idem;
 pub mod issuer;
 pub mod json;
 pub mod ledger;
+mod log;
 mod message;
 pub mod metrics;
 pub mod notes;

@@ -1,15 +1,16 @@
-//! Metrics through the `metrics` facade and events through `tracing`. None holds a payload.
+//! Metrics through the `metrics` facade. None holds a payload.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use metrics::{
     Key, Label, Level, Metadata, SharedString, Unit, counter, describe_counter, describe_gauge,
     describe_histogram, gauge, with_recorder,
 };
 
 use crate::error::Error;
-use crate::protocol::DeadLetter;
+use crate::ledger::Waiting;
 
 /// Describes idem's metrics to the process's recorder. Each Idem does this when it opens; call it
 /// again after installing a recorder later.
@@ -74,11 +75,23 @@ pub fn describe_metrics() {
         Unit::Count,
         "Dead letters that wait for a person"
     );
+    describe_gauge!(
+        WAITING,
+        Unit::Count,
+        "Messages that wait for their next attempt"
+    );
+    describe_gauge!(
+        OLDEST,
+        Unit::Seconds,
+        "Time since the oldest message that waits for its next attempt came first; 0 if none waits"
+    );
 }
 
 const CALLS: &str = "idem_calls_total";
 const ATTEMPTS: &str = "idem_attempts_total";
 const BODY: &str = "idem_body_seconds";
+const WAITING: &str = "idem_messages_waiting";
+const OLDEST: &str = "idem_oldest_message_seconds";
 
 static METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -172,15 +185,13 @@ pub(crate) fn turned_away(handler: &str) {
     counter!("idem_calls_paused_total", "handler" => handler.to_owned()).increment(1);
 }
 
-/// Logs a new letter.
-pub(crate) fn died(letter: &DeadLetter) {
-    tracing::error!(
-        handler = letter.handler,
-        key = letter.key,
-        letter = %letter.id,
-        reason = %letter.reason,
-        attempts = letter.attempts.len(),
-        error = letter.last_error().unwrap_or_default(),
-        "dead letter: the message will not run again until it is redriven"
-    );
+/// Sets the number of messages that wait for their next attempt, and the age of the oldest.
+pub(crate) fn waiting(waiting: Waiting, now: Timestamp) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float, and exact up to 2^53"
+    )]
+    gauge!(WAITING).set(waiting.count as f64);
+    let age = waiting.oldest.map(|oldest| now.duration_since(oldest));
+    gauge!(OLDEST).set(age.map_or(0.0, |age| age.as_secs_f64().max(0.0)));
 }

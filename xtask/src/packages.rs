@@ -58,8 +58,16 @@ pub(crate) const PGBOUNCER: Package = Package {
     tests: "the tests on PostgreSQL through PgBouncer",
 };
 
+/// Checks and runs the alert rules.
+pub(crate) const PROMETHEUS: Package = Package {
+    name: "prometheus",
+    programs: &["promtool"],
+    variable: None,
+    tests: "the alert rules for Prometheus",
+};
+
 /// All packages for `cargo xtask test`.
-pub(crate) const ALL: [Package; 7] = [
+pub(crate) const ALL: [Package; 8] = [
     CHROMIUM,
     MAKE,
     Package {
@@ -82,6 +90,7 @@ pub(crate) const ALL: [Package; 7] = [
     },
     POSTGRES,
     PGBOUNCER,
+    PROMETHEUS,
 ];
 
 /// Installs missing packages if it may. Returns the tests that are not run without the rest.

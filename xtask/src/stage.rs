@@ -30,6 +30,22 @@ impl Stage {
         }
     }
 
+    /// Returns a command of another program.
+    pub(crate) fn program(
+        heading: &'static str,
+        program: &'static str,
+        arguments: &[&str],
+    ) -> Self {
+        let mut command = Command::new(program);
+        command.current_dir(root()).args(arguments);
+        Self {
+            heading,
+            program,
+            command,
+            variables: Vec::new(),
+        }
+    }
+
     /// Returns a cargo command for the nightly compiler.
     pub(crate) fn nightly(heading: &'static str, arguments: &[&str]) -> Self {
         let mut command = Command::new("rustup");

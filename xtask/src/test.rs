@@ -75,6 +75,18 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
         ],
     )
     .run()?;
+    if packages::PROMETHEUS.is_there() {
+        for (heading, what, file) in [
+            ("Alert rules", "check", "deploy/prometheus/idem.rules.yml"),
+            (
+                "Tests of the alert rules",
+                "test",
+                "deploy/prometheus/idem.test.yml",
+            ),
+        ] {
+            Stage::program(heading, "promtool", &[what, "rules", file]).run()?;
+        }
+    }
     smoke::run()?;
     torture::short(packages::POSTGRES.is_there())?;
     built::run(with)?;

@@ -122,6 +122,21 @@ async fn declare_once(
     Ok(())
 }
 
+/// Returns how many messages are ready in a queue, on a channel of its own: the broker closes it if
+/// there is no such queue.
+pub(super) async fn messages(connection: &Connection, queue: &str) -> lapin::Result<u32> {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let channel = connection.create_channel().await?;
+    let found = channel
+        .queue_declare(queue.into(), passive, FieldTable::default())
+        .await?;
+    let _ = channel.close(200, "done".into()).await;
+    Ok(found.message_count())
+}
+
 /// Returns the arguments of a quorum queue.
 pub(super) fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();

@@ -10,10 +10,12 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicNackOptions, Bas
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, Consumer};
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connection::{confirming_channel, failed};
 use super::delay_queue::DelayQueues;
 use crate::error::BrokerError;
+use crate::metrics;
 
 /// The header that counts how often the message waited in a delay queue.
 const AGAIN: &str = "x-idem-again";
@@ -23,14 +25,17 @@ const COUNT: &str = "x-delivery-count";
 /// How long a delay queue has to confirm a message: half of what the runner allows for giving one
 /// back.
 const CONFIRM: Duration = Duration::from_secs(5);
+/// How often the messages in delay queues are counted.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 
 /// A connection to a queue.
 #[derive(Debug)]
 pub struct Session {
-    connection: Connection,
+    connection: Arc<Connection>,
     consumer: Consumer,
     queue: Arc<str>,
     delay_queues: Arc<DelayQueues>,
+    _counting: AbortOnDropHandle<()>,
 }
 
 impl Session {
@@ -60,12 +65,27 @@ impl Session {
             )
             .await;
         let consumer = consumer.map_err(failed("consume the queue"))?;
+        let connection = Arc::new(connection);
+        let delay_queues = Arc::new(DelayQueues::new(queue, publishing));
+        let counting = count_delayed(Arc::clone(&delay_queues), Arc::clone(&connection));
         Ok(Self {
             connection,
             consumer,
             queue: queue.into(),
-            delay_queues: Arc::new(DelayQueues::new(queue, publishing)),
+            delay_queues,
+            _counting: AbortOnDropHandle::new(tokio::spawn(counting)),
         })
+    }
+}
+
+/// Counts the messages in the delay queues now and then.
+async fn count_delayed(queues: Arc<DelayQueues>, connection: Arc<Connection>) {
+    loop {
+        tokio::time::sleep(COUNT_EVERY).await;
+        match queues.waiting(&connection).await {
+            Ok(count) => metrics::delayed(&queues.source(), count),
+            Err(error) => tracing::debug!(%error, "the delay queues could not be counted"),
+        }
     }
 }
 

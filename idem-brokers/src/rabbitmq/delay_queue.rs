@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, LongLongInt};
-use lapin::{BasicProperties, Channel};
+use lapin::{BasicProperties, Channel, Connection};
 use tokio::sync::Mutex;
 
-use super::connection::{failed, publish, quorum};
+use super::connection::{failed, messages, publish, quorum};
 use crate::error::BrokerError;
 
 /// The pauses that have a queue, in milliseconds. They are few, because a queue stays. A longer
@@ -50,8 +50,29 @@ impl DelayQueues {
         publish(&self.channel, "", &name, payload, properties).await
     }
 
+    /// Returns how many messages wait in the queues that this process has used. It looks for no
+    /// others: the client logs an error for each that is missing.
+    pub(super) async fn waiting(&self, connection: &Connection) -> Result<u64, BrokerError> {
+        let used = self.declared.lock().await.clone();
+        let mut waiting = 0;
+        for pause in used {
+            let count = messages(connection, &self.name(pause)).await;
+            waiting += u64::from(count.map_err(failed("count a delay queue"))?);
+        }
+        Ok(waiting)
+    }
+
+    /// Returns the source that the messages come back to, as other metrics name it.
+    pub(super) fn source(&self) -> String {
+        format!("rabbitmq:{}", self.queue)
+    }
+
+    fn name(&self, pause: u32) -> String {
+        format!("{}.again.{pause}ms", self.queue)
+    }
+
     async fn declare(&self, pause: u32) -> Result<String, BrokerError> {
-        let name = format!("{}.again.{pause}ms", self.queue);
+        let name = self.name(pause);
         let mut declared = self.declared.lock().await;
         if declared.contains(&pause) {
             return Ok(name);

@@ -12,6 +12,7 @@ use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 use libtest_mimic::Trial;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
 use crate::broker::{Broker, Stage, until};
 use crate::scenarios::{self, named};
@@ -28,6 +29,11 @@ pub(crate) fn all() -> Vec<Trial> {
         "queue_of_another_kind_is_taken_as_it_is",
         Needs::Any,
         queue_of_another_kind,
+    ));
+    tests.push(named::<Queue, _>(
+        "messages_in_delay_queues_are_counted",
+        Needs::Any,
+        delayed_messages,
     ));
     tests
 }
@@ -161,6 +167,38 @@ async fn queue_of_another_kind(server: Arc<Server>) -> anyhow::Result<()> {
         "a missing queue is not created"
     );
     connection.close(200, "done".into()).await?;
+    Ok(())
+}
+
+/// Leaves a message in a delay queue, and waits until it is counted.
+async fn delayed_messages(server: Arc<Server>) -> anyhow::Result<()> {
+    let recorder = DebuggingRecorder::new();
+    let metrics = recorder.snapshotter();
+    // No other test of this process looks at metrics.
+    recorder.install()?;
+    let name = format!("orders-{:08x}", fastrand::u32(..));
+    let queue = RabbitMq::queue(server.address(), &name);
+    let mut session = queue.connect(1).await?;
+    RabbitMqPublisher::new(server.address())
+        .publish(Message::new(&name, "later"))
+        .await?;
+    let delivery = within(session.next(1)).await?;
+    delivery.retry(Duration::from_secs(3600)).await?;
+    let source = queue.name();
+    let delayed = || {
+        let all = metrics.snapshot().into_vec().into_iter();
+        let mut values = all.filter(|(key, ..)| {
+            let mut labels = key.key().labels();
+            key.key().name() == "idem_deliveries_delayed"
+                && labels.any(|label| label.value() == source)
+        });
+        values.next().map(|(_, _, _, value)| value)
+    };
+    until("it is counted", || {
+        delayed() == Some(DebugValue::Gauge(1.0.into()))
+    })
+    .await?;
+    session.close().await;
     Ok(())
 }
 

@@ -81,24 +81,31 @@ pub(crate) struct Place {
 pub(crate) enum Command {
     #[command(flatten)]
     Ledger(Ledger),
+    /// Copy the ledger, and check that the copy is whole
+    ///
+    /// A running service (`--url`) makes the copy while it works, in the folder that it names
+    /// (`Service::backups_in`). A folder that no process holds (`--data`) is copied to DIR.
+    Backup {
+        /// With `--data`: the copy, an empty folder or one that does not exist yet
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        to: Option<PathBuf>,
+    },
     /// Check the ledger, and say what is wrong and what to do
     Doctor,
     /// Alert people to the dead letters of a folder or a database until it is stopped: the monitor as
     /// a program
     Watch(Watch),
-    /// Copy a folder that no service holds, and check that the copy opens
-    ///
-    /// A running service copies its own folder with `Idem::copy_to`.
-    Copy {
-        /// The copy: an empty folder, or one that does not exist yet
-        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
-        to: PathBuf,
-    },
     /// Copy what is in a folder that no service holds into a database that services will share
     ///
     /// Results, budgets, letters, the outbox, issued keys and other notes go over; the folder stays as
     /// it is. A copy that was cut off goes on when it is run again.
     Migrate(Migrate),
+    /// Put a backup in the place of a folder that was lost (`--data`), and say what may run again
+    Restore {
+        /// The backup
+        #[arg(value_name = "BACKUP", value_hint = ValueHint::DirPath)]
+        from: PathBuf,
+    },
     /// Print a shell's completions
     Completions {
         /// The shell

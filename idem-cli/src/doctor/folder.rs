@@ -8,7 +8,7 @@ use idem_runtime::ledger::LedgerError;
 
 use super::{Checkup, Kind, disk, letters, unfinished};
 use crate::problem::Problem;
-use crate::target::{OpenError, Target, open};
+use crate::target::{OpenError, Target, copied, open};
 
 pub(super) async fn examine(path: &Path) -> Checkup {
     let mut checkup = Checkup::of(format!("`{}`", path.display()));
@@ -30,6 +30,11 @@ pub(super) async fn examine(path: &Path) -> Checkup {
         Err(error) => closed(&error, &mut checkup),
         Ok(idem) => {
             checkup.well("it can be written, and holds all that was acknowledged");
+            if let Some(mark) = copied(path) {
+                checkup.well(format!(
+                    "it is a copy {mark}: messages that were recorded since may run again"
+                ));
+            }
             if let Err(Problem::Told(_, what)) = look(idem, &mut checkup).await {
                 checkup.wrong(
                     Kind::Unreadable,

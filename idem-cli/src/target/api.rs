@@ -2,8 +2,8 @@
 
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{
-    BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView, NewBulkJob,
-    PageQuery, Redriven, Stats, StatsQuery, Timeline,
+    Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
+    NewBulkJob, PageQuery, Redriven, Stats, StatsQuery, Timeline,
 };
 use idem_runtime::DeadLetterId;
 use idem_runtime::json::Json;
@@ -14,6 +14,10 @@ use uuid::Uuid;
 
 use super::client::Target;
 use crate::problem::Problem;
+
+/// A body without fields.
+#[derive(Serialize)]
+struct Nothing {}
 
 /// The body of a change; `json!` would round a payload's numbers.
 #[derive(Default, Serialize)]
@@ -124,6 +128,11 @@ impl Target {
 
     pub(crate) async fn start_bulk(&self, asked: NewBulkJob) -> Result<BulkJob, Problem> {
         self.post("api/v1/bulk", &asked).await
+    }
+
+    /// Has the service copy its ledger.
+    pub(crate) async fn back_up(&self) -> Result<Backup, Problem> {
+        self.post("api/v1/backups", &Nothing {}).await
     }
 
     pub(crate) async fn bulks(&self, query: &PageQuery) -> Result<BulkPage, Problem> {

@@ -45,6 +45,15 @@ pub(crate) fn stopped(path: &Path) -> Result<StoppedLedger, OpenError> {
     StoppedLedger::open(path, CACHE).map_err(OpenError::Ledger)
 }
 
+/// Returns from where and when a folder was copied, if it is a copy.
+pub(crate) fn copied(path: &Path) -> Option<String> {
+    let mark = path.join("copied");
+    // Nothing else is opened: a FIFO would keep the command waiting.
+    let is_file = fs::symlink_metadata(&mark).is_ok_and(|found| found.is_file());
+    let text = is_file.then(|| fs::read_to_string(mark).ok()).flatten()?;
+    Some(text.trim_end().to_owned())
+}
+
 impl From<Error> for OpenError {
     fn from(error: Error) -> Self {
         match error {

@@ -4,7 +4,7 @@ mod api;
 mod client;
 pub(crate) mod database;
 mod folder;
-mod network;
+pub(crate) mod network;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use url::Url;
 
 pub(crate) use client::Target;
 pub(crate) use database::LedgerUrl;
-pub(crate) use folder::{OpenError, open, stopped};
+pub(crate) use folder::{OpenError, copied, open, stopped};
 
 use crate::args::Place;
 use crate::problem::Problem;

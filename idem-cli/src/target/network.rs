@@ -19,7 +19,7 @@ const CERTIFICATES: u64 = 16 << 20;
 ///
 /// # Errors
 /// Exit code 2 when one of them cannot be used, 1 when the system has no authorities.
-pub(super) fn target(url: Url, place: &Place) -> Result<Target, Problem> {
+pub(crate) fn target(url: Url, place: &Place) -> Result<Target, Problem> {
     let base = checked(url, place.plain_http)?;
     let token = match &place.token_file {
         Some(file) => Secret::from_file(file),

@@ -360,7 +360,7 @@ async fn what_stands_in_place_of_a_file_is_named_by_all_commands() {
             }
             let copy = data.path().join("copy");
             At::folder(data.path())
-                .idem(&["copy", copy.to_str().unwrap()])
+                .idem(&["backup", copy.to_str().unwrap()])
                 .await
                 .ended(1);
             assert!(!copy.exists());

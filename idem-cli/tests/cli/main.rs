@@ -6,7 +6,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
-mod copy;
+mod backup;
 mod doctor;
 mod editing;
 mod letters;

@@ -60,7 +60,7 @@ impl Served {
         Self::at_router(data, idem, ids, router).await
     }
 
-    async fn at_router(
+    pub(crate) async fn at_router(
         data: tempfile::TempDir,
         idem: Idem,
         ids: Vec<DeadLetterId>,

@@ -1,4 +1,4 @@
-//! The JSON API, `/metrics` and `/healthz`.
+//! The JSON API, `/metrics`, `/healthz` and `/readyz`.
 //!
 //! The README of this crate lists the routes. The answers are those of [`service`](crate::service),
 //! the errors are [`Problem`]s.
@@ -21,7 +21,7 @@ pub(crate) use problem::classify;
 use crate::auth::{Auth, AuthError};
 use crate::service::Service;
 
-/// Returns the JSON API, `/metrics` and `/healthz` of a service, without the dashboard's pages.
+/// Returns the JSON API, `/metrics`, `/healthz` and `/readyz` of a service, without the dashboard's pages.
 pub fn router(service: &Service, auth: Auth) -> Router {
     let api = Router::new()
         .route("/letters", get(routes::letters))
@@ -31,6 +31,7 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .route("/letters/{id}/edit", post(routes::edit))
         .route("/letters/{id}/discard", post(routes::discard))
         .route("/letters/{id}/restore", post(routes::restore))
+        .route("/backups", post(routes::back_up))
         .route("/bulk", get(routes::bulks).post(routes::start_bulk))
         .route("/bulk/{id}", get(routes::bulk).delete(routes::cancel_bulk))
         .route("/groups", get(routes::groups))
@@ -47,6 +48,7 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .layer(from_fn_with_state(auth, guard));
     inside
         .route("/healthz", get(routes::healthz))
+        .route("/readyz", get(routes::readyz))
         .layer(from_fn(no_store))
         .with_state(service.clone())
 }

@@ -67,6 +67,7 @@ pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
         ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
         ServiceError::CannotPublish { .. } => (StatusCode::CONFLICT, "cannot_publish"),
+        ServiceError::NoBackups => (StatusCode::CONFLICT, "no_backups"),
         ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
         ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         ServiceError::Letter(error) => classify_letter(error),
@@ -96,6 +97,7 @@ fn classify_letter(error: &LetterError) -> (StatusCode, &'static str) {
 fn classify_ledger(error: &LedgerError) -> (StatusCode, &'static str) {
     let kind = match error {
         LedgerError::Closed => "closed",
+        LedgerError::NotCopied { .. } => return (StatusCode::CONFLICT, "not_copied"),
         _ => "ledger",
     };
     (StatusCode::SERVICE_UNAVAILABLE, kind)

@@ -11,8 +11,9 @@ use super::extract::{Acting, Edit, Id, Json, MaybeWhy, Nothing, OneKey, Query, R
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
-    NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery, Timeline,
+    AuditPage, Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery,
+    LetterView, NewBulkJob, PageQuery, Redriven, Service, ServiceError, Stats, StatsQuery,
+    Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -93,6 +94,14 @@ pub(super) async fn restore(
     Json(Why { why }): Json<Why>,
 ) -> Answer<LetterView> {
     changed(async move { actions.restore(&id, &why).await }).await
+}
+
+pub(super) async fn back_up(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(Nothing {}): Json<Nothing>,
+) -> Answer<Backup> {
+    changed(async move { actions.back_up().await }).await
 }
 
 pub(super) async fn bulks(
@@ -184,6 +193,15 @@ pub(super) async fn healthz(service: State<Service>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "not up\n")
     };
     (status, text).into_response()
+}
+
+pub(super) async fn readyz(service: State<Service>) -> Response {
+    let readiness = service.readiness().await;
+    if readiness.ready {
+        return (StatusCode::OK, "ready\n").into_response();
+    }
+    let text = format!("not ready: {}\n", readiness.problems.join("; "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 /// Finishes a change that has begun, even if the caller closes the connection.

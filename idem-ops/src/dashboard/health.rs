@@ -8,13 +8,14 @@ use super::page::{Answer, Page, Tab, show as answer};
 use super::session_guard::Visit;
 use super::state::Dashboard;
 use crate::monitor::AlertState;
-use crate::service::{Health, Stats, StatsQuery};
+use crate::service::{Health, Readiness, Stats, StatsQuery};
 
 #[derive(Template)]
 #[template(path = "dashboard/health.html")]
 struct HealthPage {
     page: Page,
     health: Health,
+    readiness: Readiness,
     stats: Stats,
     size: String,
     alerts: AlertState,
@@ -24,6 +25,7 @@ struct HealthPage {
 
 pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> Answer {
     let health = dashboard.service.health().await;
+    let readiness = dashboard.service.readiness().await;
     let stats = dashboard
         .service
         .stats(&StatsQuery { minutes: Some(1) })
@@ -35,6 +37,7 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit) -> An
         page,
         size: size(stats.ledger_bytes),
         health,
+        readiness,
         stats,
         alerts,
         waiting,

@@ -30,7 +30,6 @@ use axum::extract::{DefaultBodyLimit, OriginalUri, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use idem_runtime::Idem;
 
 use crate::api;
 use crate::auth::Auth;
@@ -39,13 +38,13 @@ use error::PageError;
 use links::redirect;
 use state::Dashboard;
 
-/// Returns the dashboard of an Idem with its JSON API, to be nested in a service's own router or
+/// Returns the dashboard of a service, or of an `&Idem`, with its JSON API, to be nested in a service's own router or
 /// served alone.
 ///
 /// If it is nested, give `Monitor::dashboard` the prefix too, so that the links in alerts work; the
 /// first request logs the prefix.
 ///
-/// Everything but `/healthz` requires `auth`. Serve it with [`serve`](crate::serve), which limits
+/// Everything but `/healthz` and `/readyz` requires `auth`. Serve it with [`serve`](crate::serve), which limits
 /// what unfinished requests hold, and behind TLS if it leaves the machine.
 ///
 /// ```no_run
@@ -59,8 +58,8 @@ use state::Dashboard;
 /// idem_ops::serve(listener, dashboard).await;
 /// # Ok(()) }
 /// ```
-pub fn dashboard(idem: &Idem, auth: Auth) -> Router {
-    let service = Service::new(idem.clone());
+pub fn dashboard(service: impl Into<Service>, auth: Auth) -> Router {
+    let service = service.into();
     api::router(&service, auth.clone()).merge(pages(Dashboard::new(service, auth)))
 }
 

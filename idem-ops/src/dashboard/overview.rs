@@ -103,13 +103,33 @@ fn tiles(stats: &Stats) -> Vec<(&'static str, String)> {
     let sum = |counts: &[Count]| {
         Unit::Count.show(counts.iter().map(|count| count.count).sum::<u64>() as f64)
     };
-    vec![
+    let backlog = &stats.backlog;
+    let mut tiles = vec![
         ("Open dead letters", Unit::Count.show(stats.open as f64)),
         ("Kinds of error", Unit::Count.show(stats.groups as f64)),
         ("Calls", sum(&stats.calls)),
         ("Attempts", sum(&stats.attempts)),
         ("Ledger on the disk", size(stats.ledger_bytes)),
-    ]
+    ];
+    let count = |count: u64| Unit::Count.show(count as f64);
+    tiles.extend(
+        backlog
+            .attempts
+            .map(|waiting| ("Waiting for an attempt", count(waiting))),
+    );
+    tiles.push(("In the outbox", count(backlog.outbox)));
+    if !backlog.delayed.is_empty() {
+        let delayed = backlog.delayed.values().sum();
+        tiles.push(("Delayed at the broker", count(delayed)));
+    }
+    let age = backlog
+        .oldest()
+        .map(|oldest| stats.at.duration_since(oldest));
+    tiles.extend(age.map(|age| {
+        let seconds = age.as_secs_f64().max(0.0);
+        ("Oldest that waits", Unit::Seconds.show(seconds))
+    }));
+    tiles
 }
 
 /// Formats a size in bytes.

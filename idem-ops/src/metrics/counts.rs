@@ -1,4 +1,4 @@
-//! A counter by handler and outcome.
+//! A counter by handler and outcome, and a gauge by source.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -61,5 +61,28 @@ impl Counts {
             .into_iter()
             .for_each(|count| *all.entry(count.outcome).or_default() += count.count);
         all
+    }
+}
+
+/// One gauge by its label `source`.
+#[derive(Default)]
+pub(super) struct Gauges(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Gauges {
+    /// Returns the gauge of these labels.
+    pub(super) fn gauge(&self, key: &Key) -> Arc<AtomicU64> {
+        let source = key.labels().find(|label| label.key() == "source");
+        let source = source.map_or_else(String::new, |source| source.value().to_owned());
+        Arc::clone(self.0.lock().entry(source).or_default())
+    }
+
+    pub(super) fn by_source(&self) -> BTreeMap<String, u64> {
+        // A gauge keeps a float's bits. Counts of messages are whole and not negative.
+        let count = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed)) as u64;
+        let gauges = self.0.lock();
+        gauges
+            .iter()
+            .map(|(source, bits)| (source.clone(), count(bits)))
+            .collect()
     }
 }

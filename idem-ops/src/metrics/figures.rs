@@ -6,7 +6,7 @@ use std::sync::Arc;
 use idem_runtime::clock::Timestamp;
 use parking_lot::Mutex;
 
-use super::counts::Counts;
+use super::counts::{Counts, Gauges};
 use super::latency::{Latency, Sketch};
 
 /// The number of minutes kept: a day.
@@ -33,6 +33,7 @@ pub(super) struct Figures {
     pub(super) attempts: Counts,
     pub(super) body: Arc<Sketch>,
     pub(super) commit: Arc<Sketch>,
+    pub(super) delayed: Gauges,
     minutes: Mutex<Minutes>,
 }
 

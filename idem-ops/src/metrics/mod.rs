@@ -8,6 +8,7 @@ mod figures;
 mod latency;
 mod recorder;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use idem_runtime::clock::Timestamp;
@@ -37,8 +38,13 @@ const BODY: &str = "idem_body_seconds";
 const COMMIT: &str = "idem_commit_seconds";
 const ALERTS: &str = "idem_alerts_total";
 const WAITING: &str = "idem_alerts_waiting";
+const OUTBOX: &str = "idem_outbox_waiting";
+const OLDEST_IN_OUTBOX: &str = "idem_oldest_outbox_message_seconds";
+const LEDGER: &str = "idem_ledger_bytes";
+/// Of idem-brokers.
+const DELAYED: &str = "idem_deliveries_delayed";
 
-/// Describes the monitor's metrics to the process's recorder; harmless when repeated.
+/// Describes the metrics of this crate to the process's recorder; harmless when repeated.
 ///
 /// Each [`Monitor`](crate::monitor::Monitor) calls it when it starts: call it yourself if the
 /// recorder is installed later.
@@ -52,6 +58,17 @@ pub fn describe_metrics() {
         WAITING,
         Unit::Count,
         "Notices that wait to be sent, by channel; at most 1,000 are counted"
+    );
+    describe_gauge!(LEDGER, Unit::Bytes, "Size of the ledger on disk");
+    describe_gauge!(
+        OUTBOX,
+        Unit::Count,
+        "Messages of the outbox that are not sent yet; at most 1,000 are counted"
+    );
+    describe_gauge!(
+        OLDEST_IN_OUTBOX,
+        Unit::Seconds,
+        "Time since the oldest message that is not sent was recorded; 0 if there is none"
     );
 }
 
@@ -68,6 +85,20 @@ pub(crate) fn waiting(channel: &str, count: u64) {
         reason = "a gauge is a float, and exact up to 2^53"
     )]
     gauge!(WAITING, "channel" => channel.to_owned()).set(count as f64);
+}
+
+/// Sets the size of the ledger.
+pub(crate) fn ledger_bytes(bytes: u64) {
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    gauge!(LEDGER).set(bytes as f64);
+}
+
+/// Sets the number of messages of the outbox that wait, and the age of the oldest.
+pub(crate) fn outbox(count: u64, oldest: Option<Timestamp>, now: Timestamp) {
+    #[expect(clippy::cast_precision_loss, reason = "at most 1,000 are counted")]
+    gauge!(OUTBOX).set(count as f64);
+    let age = oldest.map_or(0.0, |oldest| now.duration_since(oldest).as_secs_f64());
+    gauge!(OLDEST_IN_OUTBOX).set(age.max(0.0));
 }
 
 /// A handle of the process's metrics. Clones share them.
@@ -148,6 +179,10 @@ impl Metrics {
 
     pub(crate) fn attempts(&self) -> Vec<Count> {
         self.figures.attempts.counts()
+    }
+
+    pub(crate) fn delayed(&self) -> BTreeMap<String, u64> {
+        self.figures.delayed.by_source()
     }
 
     pub(crate) fn body(&self) -> Latency {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
 use super::figures::Figures;
-use super::{ATTEMPTS, BODY, CALLS, COMMIT};
+use super::{ATTEMPTS, BODY, CALLS, COMMIT, DELAYED};
 
 /// Records the calls, attempts and latencies of idem; ignores the process's other metrics.
 pub(super) struct FiguresRecorder(pub(super) Arc<Figures>);
@@ -25,8 +25,11 @@ impl Recorder for FiguresRecorder {
         }
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        match key.name() {
+            DELAYED => Gauge::from_arc(self.0.delayed.gauge(key)),
+            _ => Gauge::noop(),
+        }
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {

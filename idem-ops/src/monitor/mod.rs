@@ -10,6 +10,7 @@
 //! each of its writes is made only while it holds the lease. The others stand by.
 
 mod channel;
+mod checked;
 mod digest;
 mod escalation;
 mod group;
@@ -25,8 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use futures_util::{FutureExt, StreamExt};
-use idem_runtime::{Idem, ledger::LedgerError};
+use futures_util::{FutureExt, Stream, StreamExt};
+use idem_runtime::clock::{Clock, SystemClock};
+use idem_runtime::{DeadLetter, Idem, ledger::LedgerError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use url::Url;
@@ -35,6 +37,8 @@ use crate::alert::{Alert, Notice, NoticeKind};
 use crate::duty::Duty;
 use crate::metrics;
 use channel::Channel;
+use checked::Checked;
+pub(crate) use checked::last_check;
 pub use policy::Policy;
 #[cfg(feature = "dashboard")]
 pub(crate) use state::all as channels;
@@ -42,6 +46,10 @@ pub use state::{AlertState, ChannelState};
 
 /// The longest time between two looks at the ledger.
 const LOOK: Duration = Duration::from_secs(5);
+/// A notice is made once no letter has come for this long …
+const QUIET: Duration = Duration::from_millis(500);
+/// … or this long after the first.
+const GATHER: Duration = Duration::from_secs(5);
 
 /// Watches the dead letters of an [`Idem`] and sends notices of them by a [`Policy`].
 ///
@@ -88,6 +96,8 @@ struct Watching {
     channels: Vec<Channel>,
     /// Held by the one monitor on this ledger that works.
     duty: Duty,
+    /// The last time at which the ledger could be read.
+    checked: Arc<Checked>,
     /// Notified when there may be something to send: a new notice, or the duty.
     stored: Notify,
 }
@@ -164,6 +174,7 @@ impl Monitor {
         metrics::describe_metrics();
         let watching = Arc::new(Watching {
             duty: Duty::new(&idem, "alerts"),
+            checked: Checked::new(idem.instance(), idem.clock().now()),
             idem,
             service,
             dashboard,
@@ -215,6 +226,22 @@ impl Watch {
     }
 }
 
+/// Waits until no letter follows for a moment, so that the first notice of many says how many there
+/// are by now.
+async fn gather(new_letters: &mut (impl Stream<Item = DeadLetter> + Unpin)) {
+    // A moment of the world, not of the ledger's clock: letters come as fast as they come.
+    let clock = SystemClock;
+    let mut longest = clock.sleep(GATHER);
+    loop {
+        tokio::select! {
+            Some(_) = new_letters.next() => {}
+            () = clock.sleep(QUIET) => return,
+            () = &mut longest => break,
+        }
+    }
+    while new_letters.next().now_or_never().flatten().is_some() {}
+}
+
 impl Watching {
     async fn run(self: Arc<Self>, mut ended: watch::Receiver<()>) {
         let senders = (0..self.channels.len()).map(|channel| {
@@ -226,17 +253,21 @@ impl Watching {
         let watching = async {
             let mut on_duty = None;
             loop {
-                if let Err(error) = self.look(&mut on_duty).await {
-                    tracing::warn!(
+                match self.look(&mut on_duty).await {
+                    Ok(()) => self.checked.set(clock.now()),
+                    Err(error) => tracing::warn!(
                         error = format_args!("{error:#}"),
                         "dead letters could not be read; the monitor tries again"
-                    );
+                    ),
                 }
                 tokio::select! {
                     // The sender is never used: an error is the end.
                     _ = ended.changed() => break,
                     // A hint only: the ledger has the letters.
-                    Some(_) = new_letters.next() => while new_letters.next().now_or_never().flatten().is_some() {},
+                    Some(_) = new_letters.next() => tokio::select! {
+                        _ = ended.changed() => break,
+                        () = gather(&mut new_letters) => {}
+                    },
                     () = clock.sleep(LOOK) => {}
                 }
             }

@@ -39,6 +39,12 @@ pub enum ServiceError {
         /// The cause, and what to do.
         why: String,
     },
+    /// The service has no folder for copies of its ledger.
+    #[error(
+        "this service has no folder for backups: give it one with `Service::backups_in`, and the \
+         service to `idem_ops::dashboard`"
+    )]
+    NoBackups,
     /// The bulk job has ended.
     #[error("bulk job {0} has ended already")]
     BulkEnded(Uuid),

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use idem_runtime::{clock::Timestamp, ledger::LedgerError};
 
+use super::backlog::{Backlog, Outbox};
 use super::error::ServiceError;
 use super::stats::{Health, MINUTES, Minute, Stats, StatsQuery};
 use super::{Inner, Service};
-use crate::metrics::{Metrics, Past, minute};
+use crate::metrics::{self, Metrics, Past, minute};
 use crate::monitor::AlertState;
 
 /// How often the current minute is updated.
@@ -57,6 +58,11 @@ impl Service {
             no_figures: metrics.err().map(ToString::to_string),
             open: now.open,
             groups: self.inner.index.groups_count(),
+            backlog: Backlog::new(
+                self.inner.idem.waiting(),
+                *self.inner.outbox.lock(),
+                metrics.ok(),
+            ),
             ledger_bytes: now.bytes,
             calls: metrics.map(Metrics::calls).unwrap_or_default(),
             attempts: metrics.map(Metrics::attempts).unwrap_or_default(),
@@ -97,12 +103,17 @@ impl Inner {
         if let Ok(metrics) = &self.metrics {
             metrics.roll(at);
         }
+        // The other figures are worth showing without it.
+        if let Ok(outbox) = Outbox::count(&self.idem, at).await {
+            *self.outbox.lock() = outbox;
+        }
         let open = self.idem.dead_letters().count_open().await?;
         let ends = MinuteEnd {
             minute: minute(at),
             open,
             bytes: self.idem.ledger_size().await?,
         };
+        ends.bytes.into_iter().for_each(metrics::ledger_bytes);
         let mut all = self.minutes.lock();
         if all.back().is_some_and(|last| last.minute >= ends.minute) {
             all.pop_back();

@@ -6,6 +6,8 @@
 mod actions;
 mod audit;
 mod audit_log;
+mod backlog;
+mod backups;
 mod bulk;
 mod eligibility;
 mod error;
@@ -17,6 +19,7 @@ mod letter_action;
 mod letter_locks;
 mod letters;
 mod queries;
+mod readiness;
 mod stats;
 mod timeline;
 
@@ -29,6 +32,8 @@ use tokio::sync::{Notify, watch};
 
 pub use actions::Actions;
 pub use audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
+pub use backlog::Backlog;
+pub use backups::Backup;
 pub use bulk::{BulkAction, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
@@ -36,6 +41,7 @@ pub use idem_runtime::dead_letters::RunOutcome;
 pub use letters::{
     LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, StateFilter,
 };
+pub use readiness::Readiness;
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
 pub use timeline::{Event, EventKind, KeyState, Timeline};
 
@@ -77,6 +83,11 @@ struct Inner {
     seats: bulk::Seats,
     metrics: Result<Metrics, OtherRecorder>,
     minutes: figures::Minutes,
+    outbox: parking_lot::Mutex<backlog::Outbox>,
+    /// Where copies of the ledger are made.
+    backups: std::sync::OnceLock<std::path::PathBuf>,
+    /// The last write that readiness was read from.
+    written: tokio::sync::Mutex<Option<readiness::Written>>,
     since: Timestamp,
     /// Whether the first scan of the index has ended.
     scanned: watch::Sender<bool>,
@@ -119,6 +130,9 @@ impl Service {
             seats: bulk::Seats::default(),
             metrics: Metrics::install(),
             minutes: figures::Minutes::default(),
+            outbox: parking_lot::Mutex::default(),
+            backups: std::sync::OnceLock::new(),
+            written: tokio::sync::Mutex::default(),
             since: idem.clock().now(),
             scanned: watch::Sender::new(false),
             stale: Arc::new(Notify::new()),
@@ -155,6 +169,13 @@ impl Inner {
         }
         runtime.spawn(Self::sync_index(Arc::downgrade(self)));
         runtime.spawn(Self::keep_minutes(Arc::downgrade(self)));
+    }
+}
+
+/// Creates a [`new`](Service::new) service.
+impl From<&Idem> for Service {
+    fn from(idem: &Idem) -> Self {
+        Self::new(idem.clone())
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use idem_runtime::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::backlog::Backlog;
 pub use crate::metrics::{Count, Latency, MINUTES};
 
 /// The service's figures. Counts are of this process, since its start.
@@ -22,6 +23,9 @@ pub struct Stats {
     pub open: u64,
     /// Groups of open dead letters.
     pub groups: u64,
+    /// The messages that wait.
+    #[serde(default)]
+    pub backlog: Backlog,
     /// The ledger's size on disk in bytes, if it is known.
     pub ledger_bytes: Option<u64>,
     /// Calls by handler and outcome.

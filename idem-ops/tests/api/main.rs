@@ -13,6 +13,7 @@ mod discards;
 mod many;
 mod publish;
 mod reads;
+mod ready;
 mod refusals;
 mod served;
 mod unreadable;

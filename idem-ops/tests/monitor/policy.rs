@@ -64,6 +64,28 @@ async fn the_first_letter_and_new_groups_are_sent_at_once_and_the_rest_in_digest
     assert_eq!(AlertState::of(&idem).await.unwrap().untold, 0);
 }
 
+#[tokio::test]
+async fn the_first_notice_of_many_letters_says_how_many_there_are_by_now() {
+    let clock = ManualClock::default();
+    let (idem, (pager, mut told)) = (idem(&clock), pager("pager"));
+    let watch = Monitor::new(&idem, "orders")
+        .policy(policy())
+        .channel(pager)
+        .start()
+        .unwrap();
+    // What is there at the start is told at once.
+    clock.asleep(3).await;
+    // One after the other: the second dies once the first is known.
+    for number in 0..50 {
+        die(&idem, number..number + 1, "the database is away").await;
+    }
+    let first = within(told.recv()).await.unwrap().unwrap();
+    assert_eq!(first.kind, NoticeKind::NewGroup);
+    assert!(first.groups[0].count > 1, "{first:?}");
+    assert_eq!(first.open, first.groups[0].count);
+    watch.stop().await;
+}
+
 /// Errors that are all different would each be a reason to tell people at once.
 #[tokio::test]
 async fn a_flood_of_different_errors_makes_as_many_notices_as_the_policy_allows() {

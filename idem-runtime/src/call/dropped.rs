@@ -50,12 +50,7 @@ impl Drop for Drive {
                 };
                 let step = self.whole(Step::Fail(failed));
                 background.finish(Box::pin(async move {
-                    tracing::warn!(
-                        handler = &*id.handler,
-                        key = &*id.key,
-                        attempt = number,
-                        "the call was dropped"
-                    );
+                    shared.log.call_dropped(&id, number);
                     PendingReport::dropped(&shared, &id, step)
                         .arrive(&shared, &id)
                         .await;

@@ -179,15 +179,8 @@ impl Drive {
             self.id(),
             self.handler().retries.saturating_add(1).max(number),
         );
-        tracing::warn!(
-            handler = &*id.handler,
-            key = &*id.key,
-            attempt = number,
-            of,
-            %outcome,
-            error = text,
-            "attempt failed"
-        );
+        let log = &self.idem().shared().log;
+        log.attempt_failed(id, number, of, outcome, &text);
         let failed = Failed {
             token,
             outcome,

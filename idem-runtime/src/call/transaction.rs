@@ -115,12 +115,7 @@ pub(super) async fn commit(
             error
         }
     };
-    tracing::warn!(
-        handler = &*id.handler,
-        key = &*id.key,
-        error = format_args!("{error:#}"),
-        "the attempt's transaction was not committed"
-    );
+    shared.log.not_committed(&id, &error);
     let token = unknown.token;
     let is_outage = error.kind() == LedgerErrorKind::Unavailable;
     if let Some(away) = &away {

@@ -17,7 +17,8 @@ use crate::clock::Clock;
 use crate::error::CloseError;
 use crate::idem::background::{Background, BackgroundThread};
 use crate::idem::shared::Shared;
-use crate::ledger::{LedgerError, Swept};
+use crate::ledger::{LedgerError, Swept, Waiting};
+use crate::log;
 use crate::pause;
 use crate::protocol::{Record, RecordId};
 
@@ -62,6 +63,8 @@ impl Idem {
         let house = housekeeping::keep_house(Arc::clone(&shared));
         background.handle().spawn(house);
         background.handle().spawn(pause::watch(Arc::clone(&shared)));
+        let lines = log::sum_up_lines(Arc::clone(&shared));
+        background.handle().spawn(lines);
         Self {
             owner: Arc::new(Owner { shared, background }),
         }
@@ -74,6 +77,17 @@ impl Idem {
     /// Returns an error when the ledger cannot be read.
     pub async fn ledger_size(&self) -> Result<Option<u64>, LedgerError> {
         self.shared().ledger.size().await
+    }
+
+    /// Returns the name of this instance, as its letters have it: host, process and a random part.
+    pub fn instance(&self) -> &str {
+        &self.shared().instance
+    }
+
+    /// Returns the messages that wait for their next attempt, as of a second ago, or `None` where
+    /// the ledger does not count them.
+    pub fn waiting(&self) -> Option<Waiting> {
+        *self.shared().waiting.lock()
     }
 
     /// Copies the ledger while it is in use, into a folder that is empty or does not exist. The
@@ -121,7 +135,7 @@ impl Idem {
             let swept = self.shared().sweep(1000).await?;
             all.dead_lettered.extend(swept.dead_lettered);
             all.removed += swept.removed;
-            all.finished = swept.finished;
+            (all.finished, all.waiting) = (swept.finished, swept.waiting);
         }
         Ok(all)
     }

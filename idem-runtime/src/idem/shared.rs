@@ -17,7 +17,8 @@ use crate::dead_letters::{Hidden, Publishers, Runners};
 use crate::handler::names::EarlierNames;
 use crate::handler::registry::Registry;
 use crate::issuer::Sequences;
-use crate::ledger::{Leases, Ledger, LedgerError, Swept};
+use crate::ledger::{Leases, Ledger, LedgerError, Swept, Waiting};
+use crate::log::Log;
 use crate::outbox::Sending;
 use crate::pause::{PauseRules, Pauses};
 use crate::protocol::{Claim, DeadLetter, Grant, Record, RecordId, Reply, Step};
@@ -73,6 +74,7 @@ pub(crate) struct Shared {
     /// Whether attempts can carry a transaction.
     pub(crate) transactions: bool,
     pub(crate) claims: Claims,
+    pub(crate) log: Log,
     pub(crate) runners: Runners,
     pub(crate) outbox: Sending,
     pub(crate) sequences: Sequences,
@@ -84,6 +86,8 @@ pub(crate) struct Shared {
     /// The next call of the key, or the background, brings them again, so that a full disk makes no
     /// body run twice.
     unreported: Mutex<HashMap<RecordId, Arc<Unreported>>>,
+    /// The messages that waited at the last sweep, if the ledger counts them.
+    pub(crate) waiting: Mutex<Option<Waiting>>,
     /// Held for each round of the housekeeping, and from the closing on.
     pub(crate) housekeeping: tokio::sync::Mutex<()>,
     /// The number of the last claim.
@@ -117,6 +121,7 @@ impl Shared {
             earlier: EarlierNames::default(),
             flights: SingleFlight::default(),
             claims,
+            log: Log::default(),
             runners: Runners::default(),
             outbox: Sending::default(),
             sequences: Sequences::default(),
@@ -125,6 +130,7 @@ impl Shared {
             hidden: Hidden::default(),
             new_letters: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
+            waiting: Mutex::default(),
             housekeeping: tokio::sync::Mutex::default(),
             nonces: AtomicU64::new(0),
             running: AtomicUsize::new(0),
@@ -159,12 +165,7 @@ impl Shared {
         reply: &Result<Reply, LedgerError>,
     ) {
         if let Err(error) = reply {
-            tracing::error!(
-                handler = &*id.handler,
-                key = &*id.key,
-                error = format_args!("{error:#}"),
-                "an attempt's end could not be recorded"
-            );
+            self.log.not_recorded(id, error);
             let report = Unreported::new(step);
             self.unreported.lock().insert(id.clone(), report);
         }
@@ -258,6 +259,10 @@ impl Shared {
             .ledger
             .sweep(settled, self.limits.letter_retention)
             .await?;
+        if let Some(waiting) = swept.waiting {
+            *self.waiting.lock() = Some(waiting);
+            metrics::waiting(waiting, self.clock.now());
+        }
         swept
             .dead_lettered
             .iter()
@@ -269,7 +274,7 @@ impl Shared {
     }
 
     pub(crate) fn tell(&self, letter: &DeadLetter) {
-        metrics::died(letter);
+        self.log.died(letter);
         // There may be no watcher.
         let _ = self.new_letters.send(letter.clone());
     }
@@ -285,6 +290,7 @@ impl Shared {
     pub(crate) async fn finish(&self) -> Result<(), LedgerError> {
         let _for_ever = self.housekeeping.lock().await;
         self.report_all_again().await;
+        self.log.sum_up(self.clock.now());
         self.ledger.close().await
     }
 

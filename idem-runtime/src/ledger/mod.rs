@@ -14,6 +14,8 @@ use std::any::Any;
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 pub use crate::protocol::note::{ExpectedNote, Note, NoteChange, check_keys, unnotified_key};
 pub use capabilities::{Capabilities, Leases};
 pub use context::Context;
@@ -230,4 +232,25 @@ pub struct Swept {
     pub removed: u64,
     /// Whether it reached the end of the settled records, so that the next sweep starts over.
     pub finished: bool,
+    /// The messages that wait, if the sweep has seen them all.
+    pub waiting: Option<Waiting>,
+}
+
+/// The messages that wait for their next attempt.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// How many there are.
+    pub count: u64,
+    /// When the oldest of them first came.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Waiting {
+    /// Adds a message that first came at this time.
+    pub fn add(&mut self, first_seen: Timestamp) {
+        self.count += 1;
+        let oldest = self.oldest.get_or_insert(first_seen);
+        *oldest = first_seen.min(*oldest);
+    }
 }

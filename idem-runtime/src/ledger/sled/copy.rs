@@ -16,7 +16,7 @@ use super::folder::Folder;
 use super::opening::Opened;
 use super::shared::Shared;
 use super::witness::Witness;
-use super::{recovery, verify};
+use super::{copied, recovery, verify};
 use crate::failpoint;
 use crate::ledger::LedgerError;
 
@@ -90,6 +90,8 @@ fn make(shared: &Shared, copy: &Folder) -> Result<(), LedgerError> {
     // The witness comes first: a copy that is cut short is refused, and not opened as a smaller
     // ledger.
     Witness::start(copy, acknowledged).map_err(|error| copy.refused(&error))?;
+    copied::mark(copy.path(), shared.folder.path(), shared.clock.now())
+        .map_err(|error| copy.refused(&error))?;
     files_but_the_log(&shared.folder.tree(), &copy.tree()).map_err(|error| copy.refused(&error))?;
     failpoint::point!(COPYING);
     let log = files::open(

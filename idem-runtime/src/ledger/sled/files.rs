@@ -64,6 +64,7 @@ pub(super) fn look(folder: &Path) -> io::Result<()> {
         "lock",
         crate::ledger::error::WITNESS,
         super::witness::UNNAMED,
+        super::copied::COPIED,
         super::folder::PROBE,
     ] {
         is_file(&folder.join(name))?;

@@ -233,6 +233,7 @@ impl Folder {
         for name in [
             self.witness(),
             super::witness::unnamed(&self),
+            self.path.join(super::copied::COPIED),
             self.path.join("lock"),
         ] {
             match fs::remove_file(name) {

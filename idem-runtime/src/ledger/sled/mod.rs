@@ -6,6 +6,7 @@
 mod batch;
 mod buckets;
 mod committer;
+mod copied;
 mod copy;
 mod counts;
 mod engine;
@@ -145,6 +146,7 @@ impl SledLedger {
             .name("idem-committer".to_owned())
             .spawn(work);
         let thread = thread.map_err(|error| shared.folder.refused(&error))?;
+        copied::say(shared.folder.path());
         let opened = Self {
             shared,
             committer: Mutex::new(Some(thread)),

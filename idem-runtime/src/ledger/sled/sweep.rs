@@ -10,8 +10,8 @@ use super::job::Job;
 use super::layout::{CLOSED_LETTER, LIVE, RecordKey};
 use super::shared::Shared;
 use super::store::PAGE;
-use crate::ledger::{LedgerError, Swept};
-use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};
+use crate::ledger::{LedgerError, Swept, Waiting};
+use crate::protocol::{Change, Live, Phase, Record, RecordId, Reply, Step, decide};
 
 pub(super) async fn sweep(
     shared: &Arc<Shared>,
@@ -38,7 +38,7 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
         .map(|claim| claim.live.id())
         .collect();
     bury(shared, orphans, swept).await?;
-    let mut after = IVec::default();
+    let (mut after, mut waiting) = (IVec::default(), Waiting::default());
     loop {
         let keys = shared.with_store(|store| store.rows(&[LIVE], &after, PAGE))?;
         let mut touched = Vec::new();
@@ -53,6 +53,9 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
                 Err(error) => return Err(error),
             };
             let Some(live) = live else { continue };
+            if matches!(live.phase, Phase::Waiting { .. }) {
+                waiting.add(live.first_seen);
+            }
             let id = live.id();
             if !shared.untouched_by_time(&id, live) {
                 touched.push(id);
@@ -61,9 +64,11 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
         bury(shared, touched, swept).await?;
         match keys.into_iter().next_back() {
             Some((last, _)) => after = last,
-            None => return Ok(()),
+            None => break,
         }
     }
+    swept.waiting = Some(waiting);
+    Ok(())
 }
 
 async fn bury(

@@ -35,6 +35,12 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .route("/bulk", get(routes::bulks).post(routes::start_bulk))
         .route("/bulk/{id}", get(routes::bulk).delete(routes::cancel_bulk))
         .route("/groups", get(routes::groups))
+        .route(
+            "/pauses",
+            get(routes::pauses)
+                .post(routes::pause)
+                .delete(routes::resume),
+        )
         .route("/explain", get(routes::explain))
         .route("/stats", get(routes::stats))
         .route("/alerts", get(routes::alerts))

@@ -50,6 +50,8 @@ impl Audit {
             AuditAction::CancelRedrive => "cancelled a bulk redrive",
             AuditAction::StartDiscard => "started a bulk discard",
             AuditAction::CancelDiscard => "cancelled a bulk discard",
+            AuditAction::Pause => "paused the handler",
+            AuditAction::Resume => "resumed the handler",
         }
     }
 

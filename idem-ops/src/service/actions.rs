@@ -214,7 +214,7 @@ fn require_object(payload: &Json) -> Result<(), ServiceError> {
     })
 }
 
-fn require_reason(why: &str) -> Result<(), ServiceError> {
+pub(super) fn require_reason(why: &str) -> Result<(), ServiceError> {
     let problem = match why.trim() {
         "" => "is empty: give a reason for the audit log".to_owned(),
         _ if why.len() > LONGEST_REASON => {

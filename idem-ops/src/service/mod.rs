@@ -18,6 +18,7 @@ mod index;
 mod letter_action;
 mod letter_locks;
 mod letters;
+mod pauses;
 mod queries;
 mod readiness;
 mod stats;
@@ -38,9 +39,11 @@ pub use bulk::{BulkAction, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
 pub use idem_runtime::dead_letters::RunOutcome;
+pub use idem_runtime::pause::{Pause, PauseCause, PauseState};
 pub use letters::{
     LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, StateFilter,
 };
+pub use pauses::PauseList;
 pub use readiness::Readiness;
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
 pub use timeline::{Event, EventKind, KeyState, Timeline};
@@ -86,8 +89,10 @@ struct Inner {
     outbox: parking_lot::Mutex<backlog::Outbox>,
     /// Where copies of the ledger are made.
     backups: std::sync::OnceLock<std::path::PathBuf>,
-    /// The last write that readiness was read from.
-    written: tokio::sync::Mutex<Option<readiness::Written>>,
+    /// What readiness was read from last.
+    seen: tokio::sync::Mutex<Option<readiness::Seen>>,
+    /// Whether a paused handler makes the service not ready.
+    not_ready_while_paused: AtomicBool,
     since: Timestamp,
     /// Whether the first scan of the index has ended.
     scanned: watch::Sender<bool>,
@@ -132,7 +137,8 @@ impl Service {
             minutes: figures::Minutes::default(),
             outbox: parking_lot::Mutex::default(),
             backups: std::sync::OnceLock::new(),
-            written: tokio::sync::Mutex::default(),
+            seen: tokio::sync::Mutex::default(),
+            not_ready_while_paused: AtomicBool::new(false),
             since: idem.clock().now(),
             scanned: watch::Sender::new(false),
             stale: Arc::new(Notify::new()),

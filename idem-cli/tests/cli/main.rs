@@ -12,6 +12,7 @@ mod editing;
 mod letters;
 mod many;
 mod numbers;
+mod pauses;
 mod publish;
 mod redacted;
 mod reused;

@@ -7,13 +7,15 @@ use axum::response::{IntoResponse, Response};
 use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
-use super::extract::{Acting, Edit, Id, Json, MaybeWhy, Nothing, OneHandler, OneKey, Query, RedriveOne, Why};
+use super::extract::{
+    Acting, Edit, Id, Json, MaybeWhy, Nothing, OneHandler, OneKey, Query, RedriveOne, Why,
+};
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
     AuditPage, Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery,
-    LetterView, NewBulkJob, PageQuery, Pause, PauseList, Redriven, Service, ServiceError, Stats, StatsQuery,
-    Timeline,
+    LetterView, NewBulkJob, PageQuery, Pause, PauseList, Redriven, Service, ServiceError, Stats,
+    StatsQuery, Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;

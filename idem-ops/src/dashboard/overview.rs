@@ -10,13 +10,11 @@ use super::forms::Fields;
 use super::groups::query;
 use super::page::{Answer, Page, Tab, show as answer};
 use super::plot::{Fold, Plot, Series, Shape, Unit};
+use super::render::filters;
 use super::session_guard::Visit;
 use super::state::Dashboard;
 use crate::monitor;
-use super::render::filters;
-use crate::service::{
-    Count, GroupQuery, Latency, Minute, Pause, PauseState, Stats, StatsQuery,
-};
+use crate::service::{Count, GroupQuery, Latency, Minute, Pause, PauseState, Stats, StatsQuery};
 
 /// The number of groups that are shown, the largest first.
 const GROUPS: usize = 5;

@@ -11,6 +11,7 @@ mod audit;
 mod bulk;
 mod discards;
 mod many;
+mod pauses;
 mod publish;
 mod reads;
 mod ready;

@@ -71,7 +71,7 @@ impl Copied {
             .expect("sled reads")
             .expect("it was copied");
         let settled: Settled = minicbor::decode(&value).expect("it was encoded");
-        let Settlement::Done(StoredResult::Json(json)) = settled.end else {
+        let Settlement::Done(StoredResult::Json { json, .. }) = settled.end else {
             panic!("it is not done")
         };
         serde_json::from_slice(&json).expect("it is an order")

@@ -38,7 +38,7 @@ fn each_example_prints_what_its_header_says() {
         assert_eq!(printed(&command, folder), expected, "{name}");
         examples += 1;
     }
-    assert_eq!(examples, 8);
+    assert_eq!(examples, 9);
 }
 
 /// Returns the command and the output of the header's first block of text.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge};
+use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
 /// Describes the metrics to the process's recorder. Repeating it has no effect.
 pub fn describe_metrics() {
@@ -20,6 +20,11 @@ pub fn describe_metrics() {
         "idem_deliveries_delayed",
         Unit::Count,
         "Messages that wait in delay queues of their broker, by source"
+    );
+    describe_gauge!(
+        "idem_deliveries_held",
+        Unit::Count,
+        "Messages that consumers hold because their handler is paused, by source"
     );
 }
 
@@ -60,7 +65,12 @@ pub(crate) fn count_delivery(source: &str, outcome: Outcome) {
 #[cfg(feature = "rabbitmq")]
 pub(crate) fn delayed(source: &str, count: u64) {
     #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-    metrics::gauge!("idem_deliveries_delayed", "source" => source.to_owned()).set(count as f64);
+    gauge!("idem_deliveries_delayed", "source" => source.to_owned()).set(count as f64);
+}
+
+/// Returns the number of messages that a consumer holds because their handler is paused.
+pub(crate) fn held(source: &str) -> Gauge {
+    gauge!("idem_deliveries_held", "source" => source.to_owned())
 }
 
 /// Counts an attempt to publish a message of the outbox.

@@ -17,7 +17,7 @@ pub(super) async fn run(
 ) -> Result<(), Problem> {
     let copy = match (at, to) {
         (Location::Folder(path), Some(to)) => {
-            let idem = open(&path).map_err(OpenError::into_problem)?;
+            let idem = open(&path, place).map_err(OpenError::into_problem)?;
             let copied = idem.copy_to(&to).await;
             let closed = idem.close().await;
             copied.map_err(|error| Problem::failed(error.to_string()))?;

@@ -80,6 +80,9 @@ fn now(state: &KeyState) -> String {
         KeyState::Waiting { attempts, of, until } => {
             format!("{attempts} of {of} attempts failed; the next one may start at {until:.0}")
         }
+        KeyState::Done { at, forgotten_at, result_bytes: 0, .. } => {
+            format!("done at {at:.0}; its result was erased, and duplicates do not run until {forgotten_at:.0}")
+        }
         KeyState::Done { at, attempts, forgotten_at, result_bytes, .. } => format!(
             "done at {at:.0} in {attempts} {}; duplicates get its result of {result_bytes} bytes until {forgotten_at:.0}",
             if *attempts == 1 { "attempt" } else { "attempts" },
@@ -149,6 +152,10 @@ fn told(event: &Event) -> (String, String) {
         }
         EventKind::Edited { who, why } => (
             "payload edited".to_owned(),
+            by(who.as_deref(), why.as_deref()),
+        ),
+        EventKind::Erased { who, why } => (
+            "content erased".to_owned(),
             by(who.as_deref(), why.as_deref()),
         ),
         EventKind::Done { attempts } => ("done".to_owned(), format!("attempts: {attempts}")),

@@ -13,6 +13,7 @@ mod backup;
 mod dlq;
 mod doctor;
 mod editor;
+mod erase;
 mod explain;
 mod format;
 mod generate;
@@ -85,12 +86,13 @@ async fn run(cli: Cli) -> Result<(), Problem> {
         Command::Doctor => doctor::run(Location::new(&place)?, &place, out).await,
         Command::Backup { to } => backup::run(Location::new(&place)?, to, &place, out).await,
         Command::Migrate(how) => migrate::run(how, &place, out).await,
-        Command::Restore { from } => restore::run(&from, Location::new(&place)?, out).await,
+        Command::Restore { from } => restore::run(&from, Location::new(&place)?, &place, out).await,
         Command::Watch(how) => watch::run(how, &place, out).await,
         Command::Ledger(command) => {
             let target = Location::new(&place)?.target(&place).await?;
             let done = match command {
                 Ledger::Dlq(what) => dlq::run(what, &target, out).await,
+                Ledger::Erase(message) => erase::run(message, &target, out).await,
                 Ledger::Explain(what) => explain::run(&what, &target, out).await,
                 Ledger::Pause(what) => pauses::pause(what, &target, out).await,
                 Ledger::Pauses => pauses::list(&target, out).await,

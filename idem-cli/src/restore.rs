@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::args::Place;
 use super::out::Out;
 use super::problem::Problem;
 use super::target::{Location, OpenError, copied, open};
 
-pub(super) async fn run(from: &Path, at: Location, out: Out) -> Result<(), Problem> {
+pub(super) async fn run(from: &Path, at: Location, place: &Place, out: Out) -> Result<(), Problem> {
     let Location::Folder(to) = at else {
         return Err(Problem::usage(
             "name the folder to restore with `--data`: a database is restored by its own tools",
@@ -33,7 +34,7 @@ pub(super) async fn run(from: &Path, at: Location, out: Out) -> Result<(), Probl
     }
     let mut made = Vec::new();
     let restored = match copy(from, &to, &mut made) {
-        Ok(()) => prove(&to).await,
+        Ok(()) => prove(&to, place).await,
         Err(error) => Err(Problem::failed(format!(
             "`{}` cannot be copied to `{}`: {error}",
             from.display(),
@@ -86,8 +87,8 @@ fn copy(from: &Path, to: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 /// Opens the folder, which refuses one that lacks anything.
-async fn prove(to: &Path) -> Result<(), Problem> {
-    let idem = open(to).map_err(OpenError::into_problem)?;
+async fn prove(to: &Path, place: &Place) -> Result<(), Problem> {
+    let idem = open(to, place).map_err(OpenError::into_problem)?;
     let closed = idem.close().await;
     closed.map_err(|error| Problem::failed(format!("{error:#}")))
 }

@@ -63,7 +63,7 @@ impl Run {
     pub fn result<T: DeserializeOwned>(&self, handler: &str, key: &str) -> Option<T> {
         match self.record(handler, key)? {
             Record::Settled(Settled {
-                end: Settlement::Done(StoredResult::Json(json)),
+                end: Settlement::Done(StoredResult::Json { json, .. }),
                 ..
             }) => serde_json::from_slice(json).ok(),
             _ => None,
@@ -148,7 +148,7 @@ fn describe(f: &mut fmt::Formatter<'_>, record: Option<&Record>) -> fmt::Result 
         None => write!(f, "no record"),
         Some(Record::Live(_)) => write!(f, "unfinished"),
         Some(Record::Settled(settled)) => match &settled.end {
-            Settlement::Done(StoredResult::Json(json)) => {
+            Settlement::Done(StoredResult::Json { json, .. }) => {
                 let text = String::from_utf8_lossy(json);
                 let short: String = text.chars().take(60).collect();
                 write!(

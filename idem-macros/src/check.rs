@@ -123,6 +123,18 @@ pub(crate) fn combinations(
             format!("`{name}` is the name that it has: `was` takes those that it had before"),
         );
     }
+    if let Some(upgrade) = &options.upgrade
+        && options
+            .version
+            .as_ref()
+            .is_none_or(|version| version.value == 1)
+    {
+        errors.add(
+            &upgrade.arg,
+            "`upgrade` reads the results of older versions, and version 1 has none: say \
+             `version = 2`, or one more than the handler had before",
+        );
+    }
     if let Some(timeout) = &options.timeout
         && !is_async
     {

@@ -20,6 +20,7 @@ use proc_macro2::{Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote_spanned};
 use syn::Type;
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 
 use crate::args::{Fingerprint, InFlight, OnCrash, Options, RetryMode, Transaction};
 use crate::params::{Param, Params, Passing};
@@ -102,6 +103,7 @@ impl Expansion<'_> {
         });
         let outage = self.options.outage.as_ref();
         let outage = outage.map(|path| quote_spanned!(ours()=> .outage(#path)));
+        let upgrade = self.upgrade();
         let quiet = Self::quiet(&self.params.list);
         quote_spanned! {ours()=>
             {
@@ -114,9 +116,22 @@ impl Expansion<'_> {
                 });
                 #rt::check::<#output>();
                 use #rt::Unhandled as _;
-                (&#rt::Begin::<#output>::new()).begin(__message) #retry_if #outage
+                (&#rt::Begin::<#output>::new()).begin(__message) #upgrade #retry_if #outage
             }
         }
+    }
+
+    /// What turns a result that an older version recorded into today's; the compiler's errors about
+    /// it point at the path.
+    fn upgrade(&self) -> Option<TokenStream> {
+        let path = &self.options.upgrade.as_ref()?.value;
+        let span = path.span();
+        let rt = self.runtime(span);
+        let output = self.output;
+        let parens = ours().located_at(span);
+        let call = quote_spanned!(parens=> #path(__from, __recorded));
+        let upgraded = quote_spanned!(span=> #rt::upgraded::<#output, _>(#call));
+        Some(quote_spanned!(ours()=> .upgrade(|__from, __recorded| #upgraded)))
     }
 
     /// The options that are not the runtime's defaults.
@@ -183,6 +198,9 @@ impl Expansion<'_> {
         }
         if let Some(names) = options.was.as_ref().map(|given| &given.value) {
             set("was", quote_spanned!(ours()=> &[#(#names),*]));
+        }
+        if let Some(version) = &options.version {
+            set("version", version.value.to_token_stream());
         }
         let redacted = self.redacted;
         if !redacted.is_empty() {

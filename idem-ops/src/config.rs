@@ -14,10 +14,11 @@ use idem_runtime::Idem;
 
 use crate::alert::Alert;
 use crate::files;
-use crate::monitor::{Monitor, Policy};
+use crate::monitor::{Monitor, Policy, Route};
 use crate::proxies::Network;
 #[cfg(any(feature = "email", feature = "webhook"))]
 use crate::secret::Secret;
+use crate::service::{self, RedriveRule, ServiceError};
 
 /// The monitor's configuration, as a TOML file. Durations are written as `15m` or `4h`.
 ///
@@ -41,6 +42,13 @@ use crate::secret::Secret;
 ///     kind = "slack"
 ///     url_file = "/run/secrets/slack"
 ///     escalation = true
+///
+///     [[redrive]]
+///     name = "bank-is-down"
+///     error = "connection refused"
+///     every = "1h"
+///     times = 3
+///     until = "2026-12-04T18:00:00Z"
 /// "#.parse()?;
 /// # Ok::<(), idem_ops::ConfigError>(())
 /// ```
@@ -54,6 +62,8 @@ pub struct Config {
     #[serde(default)]
     policy: PolicyConfig,
     channel: Vec<Spanned<ChannelConfig>>,
+    #[serde(default)]
+    redrive: Vec<Spanned<RedriveRule>>,
     /// The line where each channel begins.
     #[serde(skip)]
     lines: Vec<usize>,
@@ -100,6 +110,14 @@ struct EmailConfig {
     /// It gets letters that stay open for too long, and nothing else.
     #[serde(default)]
     escalation: bool,
+    /// It gets letters of these handlers, and of these errors.
+    #[serde(default)]
+    handlers: Vec<String>,
+    #[serde(default)]
+    errors: Vec<String>,
+    /// It gets letters that no other channel's `handlers` and `errors` take.
+    #[serde(default)]
+    rest: bool,
     #[serde(default, deserialize_with = "duration::deserialize")]
     timeout: Option<Duration>,
     root_certificate: Option<PathBuf>,
@@ -122,6 +140,14 @@ struct WebhookConfig {
     /// It gets letters that stay open for too long, and nothing else.
     #[serde(default)]
     escalation: bool,
+    /// It gets letters of these handlers, and of these errors.
+    #[serde(default)]
+    handlers: Vec<String>,
+    #[serde(default)]
+    errors: Vec<String>,
+    /// It gets letters that no other channel's `handlers` and `errors` take.
+    #[serde(default)]
+    rest: bool,
     #[serde(default, deserialize_with = "duration::deserialize")]
     timeout: Option<Duration>,
     root_certificate: Option<PathBuf>,
@@ -148,6 +174,14 @@ pub enum ConfigError {
     #[error("the configuration is wrong: line {line}: {what}")]
     Text {
         /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// A redrive rule is invalid.
+    #[error("the configuration is wrong: line {line}: the redrive rule: {what}")]
+    Rule {
+        /// The line where the rule begins, from 1.
         line: usize,
         /// What is wrong.
         what: String,
@@ -188,6 +222,12 @@ impl std::str::FromStr for Config {
         match Self::deserialize(toml::Deserializer::from(document)) {
             Err(error) => wrong(&error, without_value(error.message())),
             Ok(config) => {
+                for rule in &config.redrive {
+                    rule.get_ref().check().map_err(|error| ConfigError::Rule {
+                        line: line(rule.span().start),
+                        what: error.to_string(),
+                    })?;
+                }
                 let lines = config
                     .channel
                     .iter()
@@ -270,6 +310,21 @@ impl Config {
         &self.trusted_proxies
     }
 
+    /// Puts the redrive rules into the ledger, where a [`Service`](crate::service::Service) follows
+    /// them, and removes those that an earlier configuration had. Rules that people set stay.
+    /// Call it when the service starts.
+    ///
+    /// # Errors
+    /// [`ServiceError`](crate::service::ServiceError) when the ledger cannot be read or written.
+    pub async fn set_rules(&self, idem: &Idem) -> Result<(), ServiceError> {
+        let rules: Vec<_> = self
+            .redrive
+            .iter()
+            .map(|rule| rule.get_ref().clone())
+            .collect();
+        service::configure(idem, &rules).await
+    }
+
     /// Builds a monitor of this Idem's letters as configured, and reads the secrets.
     ///
     /// # Errors
@@ -280,10 +335,10 @@ impl Config {
             monitor = monitor.dashboard(dashboard.clone());
         }
         for (channel, line) in self.channel.iter().map(Spanned::get_ref).zip(&self.lines) {
-            let alert = channel
-                .alert()
-                .map_err(|what| ConfigError::Channel { line: *line, what })?;
-            monitor = monitor.add(alert, channel.escalation());
+            let wrong = |what| ConfigError::Channel { line: *line, what };
+            let route = channel.route().map_err(wrong)?;
+            let alert = channel.alert().map_err(wrong)?;
+            monitor = monitor.add(alert, channel.escalation(), route);
         }
         Ok(monitor)
     }
@@ -320,6 +375,29 @@ impl ChannelConfig {
             | Self::Feishu(webhook)
             | Self::Dingtalk(webhook)
             | Self::Wecom(webhook) => webhook.escalation,
+        }
+    }
+
+    fn route(&self) -> Result<Route, String> {
+        let (handlers, errors, rest) = match self {
+            Self::Email(email) => (&email.handlers, &email.errors, email.rest),
+            Self::Webhook(webhook)
+            | Self::Slack(webhook)
+            | Self::Feishu(webhook)
+            | Self::Dingtalk(webhook)
+            | Self::Wecom(webhook) => (&webhook.handlers, &webhook.errors, webhook.rest),
+        };
+        match (handlers.is_empty() && errors.is_empty(), rest) {
+            (true, false) => Ok(Route::All),
+            (true, true) => Ok(Route::Rest),
+            (false, false) => Ok(Route::Matching {
+                handlers: handlers.clone(),
+                errors: errors.clone(),
+            }),
+            (false, true) => Err(
+                "`rest` is for what other channels do not take: leave out `handlers` and `errors`"
+                    .to_owned(),
+            ),
         }
     }
 

@@ -65,6 +65,11 @@ fn a_mistake_is_named_with_its_line() {
         ),
         ("escalation = true", "escalation = \"yes\"", "line 20"),
         (
+            "escalation = true",
+            "errors = [\"no stock\"]\nrest = true",
+            "line 16: `rest` is for",
+        ),
+        (
             "new_groups_at_once = 3",
             "new_groups_at_once = -3",
             "line 7",

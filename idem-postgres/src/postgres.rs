@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::shared::{SharedLedger, StoreError, StoreErrorKind};
 use idem_runtime::ledger::{Context, LedgerError};
@@ -19,6 +19,9 @@ use crate::viewer::Viewer;
 
 /// How many reads may be under way beside each other.
 const READS: u32 = 4;
+
+/// The pause before an opening that waits for the server tries again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A ledger on PostgreSQL, about to be opened.
 ///
@@ -141,8 +144,8 @@ impl Postgres {
     pub fn ledger(self) -> impl FnOnce(Context) -> OpeningLedger + use<> {
         |context| {
             Box::pin(async move {
-                let lease = self.lease;
-                SharedLedger::open(self.store().await?, context, lease).await
+                let (lease, store) = (self.lease, self.store_within(context.wait).await?);
+                SharedLedger::open(store, context, lease).await
             })
         }
     }
@@ -152,7 +155,8 @@ impl Postgres {
     pub fn viewer(self, why: String) -> impl FnOnce(Context) -> OpeningLedger<Viewer> + use<> {
         |context| {
             Box::pin(async move {
-                let (lease, store) = (self.lease, self.migrate(false).store().await?);
+                let lease = self.lease;
+                let store = self.migrate(false).store_within(context.wait).await?;
                 SharedLedger::open(Viewer { store, why }, context, lease).await
             })
         }
@@ -168,6 +172,20 @@ impl Postgres {
         let schema = Schema::named(&self.schema)?;
         let link = Link::new(self.options.map_err(refused)?, self.bounced);
         Health::ask(&schema, link.connect_plainly().await?).await
+    }
+
+    /// As [`store`](Self::store), but tries again while no server answers, for `longest`.
+    async fn store_within(self, longest: Duration) -> Result<PostgresStore, StoreError> {
+        let begun = Instant::now();
+        loop {
+            match self.clone().store().await {
+                Err(error) if error.kind == StoreErrorKind::Away && begun.elapsed() < longest => {
+                    tracing::info!(error = format_args!("{error:#}"), "waiting for the server");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     /// Connects, and sees to the schema.

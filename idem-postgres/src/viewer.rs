@@ -9,6 +9,7 @@ use idem_runtime::ledger::shared::{
 use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
 use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 
 use crate::store::PostgresStore;
 
@@ -32,6 +33,10 @@ impl Store for Viewer {
 
     async fn read(&self, ids: Vec<RecordId>) -> Result<Rows, StoreError> {
         self.store.read(ids).await
+    }
+
+    fn works_on(&self, runtime: &Handle) -> bool {
+        self.store.works_on(runtime)
     }
 
     async fn write(&self, _: &Runner, _: Vec<Write>) -> Result<Written, StoreError> {

@@ -2,7 +2,7 @@
 //! expansion of another version cannot compile against it by chance.
 
 pub use crate::call::begin::{Begin, Unhandled, look, look_now};
-pub use crate::call::{Call, found_existing};
+pub use crate::call::{Call, found_existing, upgraded};
 pub use crate::handler::Handler;
 pub use crate::handler::bounds::{again, check};
 pub use crate::message::CallBuilder;

@@ -143,6 +143,7 @@ impl Error {
             }
             | Self::DeadLettered { .. }
             | Self::NoTransaction { .. }
+            | Self::ResultErased { .. }
             | Self::ResultTooLarge { .. } => Verdict::Settled,
             Self::NotYet { after, .. } => Verdict::Again { after: *after },
             Self::Paused {

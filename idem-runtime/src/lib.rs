@@ -6,6 +6,8 @@
 //! [duplicates]: #the-repository
 //! [examples]: #the-repository
 //! [guarantees]: #the-repository
+//! [http]: #the-repository
+//! [changing]: #the-repository
 //! [operations]: #the-repository
 //! [outages]: #the-repository
 //! [tour]: #the-repository
@@ -19,6 +21,7 @@
 //! [brokers]: #the-repository
 //! [postgres-crate]: #the-repository
 //! [rocketmq]: #the-repository
+//! [http-crate]: #the-repository
 //! [ops]: #the-repository
 //! [cli]: #the-repository
 //! [crashtest]: #the-repository
@@ -57,17 +60,20 @@ pub mod notes;
 pub mod outbox;
 pub mod pause;
 pub mod protocol;
+pub mod seal;
 
-pub use call::{Attempt, attempt};
+pub use call::{Attempt, HandlerCall, Replayed, attempt, found_existing, watch_replay};
 pub use delivery::{Delivered, Verdict};
 pub use error::Error;
 #[cfg(feature = "__failpoints")]
 #[doc(hidden)]
 pub use failpoint::points as __failpoints;
+pub use handler::definition::{HandlerDef, HandlerDefBuilder, HandlerDefError};
 pub use idem::{Idem, IdemBuilder};
 #[cfg(feature = "macros")]
 pub use idem_macros::idempotent;
 pub use ledger::{Filter, Ledger};
 pub use protocol::{DeadLetter, DeadLetterId, LetterState, Origin};
+pub use seal::SealKeys;
 #[cfg(feature = "testing")]
 pub mod testing;

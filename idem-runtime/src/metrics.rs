@@ -25,6 +25,11 @@ pub fn describe_metrics() {
         Unit::Count,
         "Ended attempts, by outcome"
     );
+    describe_counter!(
+        UNDECODABLE,
+        Unit::Count,
+        "Calls whose recorded result does not decode as the handler's type of today"
+    );
     describe_histogram!(
         "idem_body_seconds",
         Unit::Seconds,
@@ -92,6 +97,7 @@ const ATTEMPTS: &str = "idem_attempts_total";
 const BODY: &str = "idem_body_seconds";
 const WAITING: &str = "idem_messages_waiting";
 const OLDEST: &str = "idem_oldest_message_seconds";
+const UNDECODABLE: &str = "idem_results_undecodable_total";
 
 static METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -125,6 +131,12 @@ impl Meters {
             "replayed" => count(&self.replayed),
             outcome => count(&counted(CALLS, &self.handler, outcome)),
         }
+    }
+
+    /// Counts a recorded result that does not decode.
+    pub(crate) fn undecodable(&self) {
+        let handler = Label::new("handler", self.handler.clone());
+        count(&Key::from_parts(UNDECODABLE, vec![handler]));
     }
 
     /// Counts an ended attempt, and records how long it took.

@@ -7,6 +7,9 @@ mod attribute {}
 #[doc = include_str!("../../README.zh-CN.md")]
 mod readme_in_chinese {}
 
+#[doc = include_str!("../../docs/changing-a-handler.md")]
+mod changing_a_handler {}
+
 #[doc = include_str!("../../docs/guarantees.md")]
 mod guarantees {}
 

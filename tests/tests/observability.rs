@@ -10,11 +10,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use idem_runtime::pause::PauseRules;
 use idem_runtime::protocol::Actor;
-use idem_runtime::testing::temporary_with;
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on, temporary_with};
 use idem_runtime::{Error, Filter, Idem, idempotent};
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
@@ -107,7 +107,10 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
         .enable_all()
         .build()
         .unwrap()
-        .block_on(story());
+        .block_on(async {
+            waits_for_a_folder(&log);
+            story().await;
+        });
     let metrics = metrics
         .snapshot()
         .into_vec()
@@ -133,15 +136,34 @@ static SEEN: LazyLock<Seen> = LazyLock::new(|| {
             )
         });
     let metrics = metrics.collect();
-    let lines = String::from_utf8(log.0.lock().unwrap().clone())
-        .unwrap()
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let lines = log.text().lines().map(str::to_owned).collect();
     Seen { metrics, lines }
 });
 
+/// Opens a folder that is released once the opening is seen to wait.
+fn waits_for_a_folder(log: &Written) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let first = Idem::open(&path).unwrap();
+    let next = std::thread::spawn(move || {
+        let longest = Duration::from_secs(600);
+        Idem::builder().wait_for(longest).open(path)
+    });
+    let begun = Instant::now();
+    while !log.text().contains("waiting for the folder to be released") {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "it does not wait"
+        );
+        std::thread::yield_now();
+    }
+    pollster::block_on(first.close()).unwrap();
+    let next = next.join().unwrap().unwrap();
+    pollster::block_on(next.close()).unwrap();
+}
+
 async fn story() {
+    undecodable().await;
     let hour = Duration::from_secs(3600);
     let builder = Idem::builder().payload_limit(1000);
     let builder = builder.pause(PauseRules::default().wait(hour, hour));
@@ -184,9 +206,45 @@ async fn story() {
     idem.close().await.unwrap();
 }
 
+#[idempotent(name = "seen.price", key = "order_no")]
+async fn price(order_no: &str) -> Result<String, Oops> {
+    Ok(format!("{order_no} {SECRET}"))
+}
+
+/// The same handler after a deploy.
+#[idempotent(name = "seen.price", key = "order_no")]
+async fn price_today(order_no: &str) -> Result<u64, Oops> {
+    unreachable!("{order_no} is done")
+}
+
+/// Three results that do not decode, the last one of a minute later.
+async fn undecodable() {
+    let clock = ManualClock::default();
+    let ledger = MemoryLedger::new(Arc::new(clock.clone()));
+    let process = || {
+        let builder = Idem::builder().clock(Arc::new(clock.clone()));
+        open_on(builder, ledger.clone()).unwrap()
+    };
+    let (before, after) = (process(), process());
+    for order_no in ["A-1", "A-2"] {
+        before.scope(price(order_no)).await.unwrap();
+        after.scope(price_today(order_no)).await.unwrap_err();
+    }
+    clock.advance(Duration::from_secs(60));
+    after.scope(price_today("A-1")).await.unwrap_err();
+    before.close().await.unwrap();
+    after.close().await.unwrap();
+}
+
 /// What was logged.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl io::Write for Written {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -221,6 +279,24 @@ fn lines(parts: &[&str]) -> Vec<&'static String> {
         .iter()
         .filter(|line| parts.iter().all(|part| line.contains(part)))
         .collect()
+}
+
+#[test]
+fn an_opening_that_waits_says_once_for_whom() {
+    let waits = lines(&["INFO", "waiting for the folder to be released"]);
+    assert_eq!(waits.len(), 1, "{waits:#?}");
+    assert!(waits[0].contains("this process"), "{waits:#?}");
+}
+
+#[test]
+fn recorded_results_that_do_not_decode_are_counted_and_logged_once_a_minute() {
+    assert_eq!(
+        counter("idem_results_undecodable_total handler=seen.price"),
+        3
+    );
+    let warnings = lines(&["WARN", "handler=\"seen.price\"", "no longer decodes"]);
+    assert_eq!(warnings.len(), 2, "{warnings:#?}");
+    assert!(warnings.iter().all(|line| line.contains("key=\"A-1\"")));
 }
 
 #[test]

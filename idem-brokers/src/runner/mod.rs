@@ -3,6 +3,7 @@
 
 mod circuit_breaker;
 mod concurrency;
+mod hold;
 mod ordering;
 mod processor;
 mod receiver;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::delivery::Source;
 use crate::metrics;
 use concurrency::Concurrency;
+use hold::Hold;
 use processor::{Decoder, Format, Handler, KeyFn, Processor};
 use receiver::Receiver;
 pub use receiver::State;
@@ -33,6 +35,7 @@ pub use receiver::State;
 /// | the handler's call | the broker is told |
 /// |---|---|
 /// | done, replayed, or a dead letter | ack, after the record is durable |
+/// | none, because its [handler is paused](idem_runtime::pause) | nothing: the message is held until it may run |
 /// | failed with attempts left, `retry = "redeliver"` | redeliver after the pause |
 /// | in progress, inline retries included | in progress, as often as the broker expects it |
 /// | refused: the key is empty, too long or was used with other content; or reading the key, the ordering key or the arguments panicked | ack, after the message is a dead letter |
@@ -217,6 +220,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         });
         let state = watch::Sender::new(State::Connecting);
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
+        let hold = Hold::new(self.idem.clone(), self.source.name(), stop.clone());
         let processor = Processor::new(
             self.idem,
             self.name,
@@ -224,6 +228,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             self.format,
             handler,
             Concurrency::new(self.in_flight, stop.clone()),
+            hold,
             abandon.clone(),
         );
         let (watched, settled) = (state.subscribe(), Arc::clone(&processor.settled));

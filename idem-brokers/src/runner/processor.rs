@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::circuit_breaker::{CircuitBreaker, LONGEST};
 use super::concurrency::Concurrency;
+use super::hold::Hold;
 use super::ordering::{End, KeyQueues, Turn};
 use crate::backoff::Backoff;
 use crate::delivery::Delivery;
@@ -38,6 +39,7 @@ pub(super) struct Processor<T> {
     handler: Handler<T>,
     key_queues: KeyQueues,
     concurrency: Concurrency,
+    hold: Hold,
     pub(super) circuit_breaker: CircuitBreaker,
     /// The number of acked messages.
     pub(super) settled: Arc<AtomicU64>,
@@ -68,6 +70,20 @@ enum Settlement {
     Retry(Duration),
 }
 
+/// What came of a call of the handler.
+enum Called {
+    /// The message can be settled.
+    Ends(Settlement),
+    /// It waits: this handler is paused.
+    Paused(String),
+}
+
+impl From<Settlement> for Called {
+    fn from(settlement: Settlement) -> Self {
+        Self::Ends(settlement)
+    }
+}
+
 impl<T: Send + 'static> Processor<T> {
     pub(super) fn new(
         idem: Idem,
@@ -76,6 +92,7 @@ impl<T: Send + 'static> Processor<T> {
         format: Format<T>,
         handler: Handler<T>,
         concurrency: Concurrency,
+        hold: Hold,
         abandon: CancellationToken,
     ) -> Self {
         Self {
@@ -86,6 +103,7 @@ impl<T: Send + 'static> Processor<T> {
             handler,
             key_queues: KeyQueues::default(),
             concurrency,
+            hold,
             circuit_breaker: CircuitBreaker::new(),
             settled: Arc::default(),
             abandon,
@@ -205,16 +223,22 @@ impl<T: Send + 'static> Processor<T> {
         {
             return Settlement::Retry(Duration::ZERO);
         }
-        let mut backoff = Backoff::up_to(LONGEST);
+        let (mut backoff, mut resumed) = (Backoff::up_to(LONGEST), None);
         loop {
-            let after = match self.call_handler(delivery, message, &mut backoff).await {
-                Settlement::Retry(after) if keeps_its_turn => after,
-                settlement => return settlement,
-            };
-            sleep(after).await;
+            let called = self.call_handler(delivery, message, &mut backoff).await;
+            // The next one of those that are held may run.
+            drop(resumed.take());
+            match called {
+                Called::Paused(handler) => match self.hold.turn(&handler).await {
+                    None => return Settlement::Retry(Duration::ZERO),
+                    turn => resumed = turn,
+                },
+                Called::Ends(Settlement::Retry(after)) if keeps_its_turn => sleep(after).await,
+                Called::Ends(settlement) => return settlement,
+            }
             message = match self.decode(delivery.payload()) {
                 Ok(again) => again,
-                Err(_) => return Settlement::Retry(after),
+                Err(_) => return Settlement::Retry(Duration::ZERO),
             };
         }
     }
@@ -224,9 +248,9 @@ impl<T: Send + 'static> Processor<T> {
         delivery: &D,
         message: T,
         backoff: &mut Backoff,
-    ) -> Settlement {
+    ) -> Called {
         let Some(_permit) = self.concurrency.acquire().await else {
-            return Settlement::Retry(Duration::ZERO);
+            return Settlement::Retry(Duration::ZERO).into();
         };
         // A panic is caught inside the delivery, so that the verdict of the calls before it holds.
         let handler = AssertUnwindSafe(async { (self.handler)(message).await }).catch_unwind();
@@ -244,7 +268,8 @@ impl<T: Send + 'static> Processor<T> {
                 "the consumer's handler panicked"
             );
         }
-        match verdict {
+        let settlement = match verdict {
+            Verdict::Paused { handler, .. } => return Called::Paused(handler),
             Verdict::Settled => {
                 self.circuit_breaker.reset();
                 Settlement::Ack(Outcome::Settled)
@@ -253,7 +278,7 @@ impl<T: Send + 'static> Processor<T> {
             Verdict::Again { after } if panicked => {
                 Settlement::Retry(after.max(unrecorded_pause(delivery, backoff)))
             }
-            Verdict::Again { after } | Verdict::Paused { after, .. } => Settlement::Retry(after),
+            Verdict::Again { after } => Settlement::Retry(after),
             Verdict::Unavailable { error } => {
                 let pause = self.circuit_breaker.trip();
                 tracing::error!(
@@ -277,7 +302,8 @@ impl<T: Send + 'static> Processor<T> {
                     Settlement::Retry(unrecorded_pause(delivery, backoff))
                 }
             },
-        }
+        };
+        settlement.into()
     }
 
     /// Writes a dead letter for a message that no handler can take.

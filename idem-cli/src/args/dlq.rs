@@ -25,6 +25,9 @@ pub(crate) enum Dlq {
     Bulk,
     /// Stop a redrive or a discard of many letters; what was done by then stays done
     Cancel(Cancel),
+    /// Redrive letters by rule: those with some error, every so often, a few times, until a time
+    #[command(subcommand)]
+    Rule(Rule),
     /// Change a letter's payload; the edit is kept in its history
     ///
     /// Opens it in VISUAL or EDITOR unless `--payload` is given.
@@ -107,6 +110,74 @@ pub(crate) struct Redrive {
     /// this run and not stored.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["handler", "group", "all", "rearm", "publish", "no_wait"])]
     pub(crate) payload: Option<PathBuf>,
+}
+
+/// The redrive rules of a ledger, which its services follow.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rule {
+    /// List the rules, and what they have done in their hour
+    List,
+    /// Set a rule, in place of one of its name; its services follow it
+    Set(SetRule),
+    /// Remove a rule; one of a configuration comes back when that is read again
+    Remove {
+        /// The rule's name
+        name: String,
+
+        #[command(flatten)]
+        reason: Reason,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetRule {
+    /// The rule's name: letters, digits, `-`, `_` and `.`
+    pub(crate) name: String,
+
+    /// Only letters of this handler
+    #[arg(long, value_name = "NAME", required_unless_present = "error")]
+    pub(crate) handler: Option<String>,
+
+    /// Only letters with this text in their last error, or of this kind of error
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) error: Option<String>,
+
+    /// Only letters that died at most so long ago, as `2d`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_age: Option<String>,
+
+    /// What is done: the service runs the letter, publishes its message, or only re-arms its key
+    #[arg(long, value_enum, default_value_t = RuleAction::Run)]
+    pub(crate) action: RuleAction,
+
+    /// The time before each try, as `1h`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) every: String,
+
+    /// How often the letters of one key are redriven
+    #[arg(long)]
+    pub(crate) times: u32,
+
+    /// When the rule ends, as `2026-12-04T18:00:00Z`
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+
+    /// At most so many letters an hour
+    #[arg(long, value_name = "LETTERS", default_value_t = 100)]
+    pub(crate) at_most: u32,
+
+    #[command(flatten)]
+    pub(crate) reason: Reason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuleAction {
+    /// Run its handler in the service
+    Run,
+    /// Publish its message back to the broker that it came from
+    Publish,
+    /// Re-arm its key; its next call runs it
+    Rearm,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,8 @@ use clap_complete::Shell;
 use url::Url;
 
 pub(crate) use dlq::{
-    Discard, Dlq, Edit, Filter, List, Many, Reason, Redrive, Restore, Selection, State,
+    Discard, Dlq, Edit, Filter, List, Many, Reason, Redrive, Restore, Rule, RuleAction, Selection,
+    SetRule, State,
 };
 
 use crate::problem::EXITS;
@@ -72,6 +73,10 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
 
+    /// With `--data`: how many seconds to wait for the process that holds the folder
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) wait: u64,
+
     /// With `--data` or `--ledger`: in whose name letters are changed [default: USER]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) by: Option<String>,
@@ -125,6 +130,11 @@ pub(crate) enum Ledger {
     /// The dead letters: look at them and act on them
     #[command(subcommand)]
     Dlq(Dlq),
+    /// Erase what the ledger keeps of one message: its result, and the content of its letters
+    ///
+    /// The message stays settled, so duplicates do not run until its time to live has passed; an open
+    /// letter is discarded. The answer says what is not reached, such as backups.
+    Erase(Erase),
     /// What happened to one message: its record, its letters, every attempt and act in order of
     /// time
     Explain(Explain),
@@ -145,6 +155,21 @@ pub(crate) struct OneHandler {
 
     #[command(flatten)]
     pub(crate) reason: Reason,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Erase {
+    /// The handler's name in the ledger
+    pub(crate) handler: String,
+    /// The idempotency key, as letters show it
+    pub(crate) key: String,
+
+    #[command(flatten)]
+    pub(crate) reason: Reason,
+
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ mod choose;
 mod export;
 mod list;
 mod redrive;
+mod rule;
 mod show;
 
 use super::args::{Dlq, Filter, State};
@@ -24,6 +25,7 @@ pub(crate) async fn run(what: Dlq, target: &Target, out: Out) -> Result<(), Prob
         Dlq::Cancel(cancel) => {
             bulk::cancel(cancel.id, cancel.reason.why.as_deref(), target, out).await
         }
+        Dlq::Rule(rule) => rule::run(rule, target, out).await,
         Dlq::Edit(edit) => change::edit(edit, target, out).await,
         Dlq::Discard(discard) => change::discard(discard, target, out).await,
         Dlq::Restore(restore) => change::restore(restore, target, out).await,

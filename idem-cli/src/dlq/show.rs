@@ -63,6 +63,13 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
             &format!("{}{how}", format::paths(&view.redacted)),
         );
     }
+    if let Some(sealed) = &letter.sealed {
+        let key = line(&sealed.key);
+        say(
+            "Sealed",
+            &format!("with seal key `{key}`: a run and a republish have what is redacted"),
+        );
+    }
     if runs && let Some(why) = &view.why_not {
         say("Not run", &line(why));
     }

@@ -7,10 +7,11 @@ use idem_runtime::Idem;
 use idem_runtime::ledger::LedgerError;
 
 use super::{Checkup, Kind, disk, letters, unfinished};
+use crate::args::Place;
 use crate::problem::Problem;
 use crate::target::{OpenError, Target, copied, open};
 
-pub(super) async fn examine(path: &Path) -> Checkup {
+pub(super) async fn examine(path: &Path, place: &Place) -> Checkup {
     let mut checkup = Checkup::of(format!("`{}`", path.display()));
     if path.is_dir() {
         disk::look(path, &mut checkup);
@@ -26,7 +27,7 @@ pub(super) async fn examine(path: &Path) -> Checkup {
             return checkup;
         }
     }
-    match open(path) {
+    match open(path, place) {
         Err(error) => closed(&error, &mut checkup),
         Ok(idem) => {
             checkup.well("it can be written, and holds all that was acknowledged");

@@ -144,7 +144,7 @@ impl Checkup {
 pub(crate) async fn run(at: Location, place: &Place, out: Out) -> Result<(), Problem> {
     let checkup = match at {
         Location::Service(url) => service::examine(url, place).await?,
-        Location::Folder(path) => folder::examine(&path).await,
+        Location::Folder(path) => folder::examine(&path, place).await,
         Location::Database(url) => database::examine(url, place).await?,
     };
     out.answer(&checkup, |out| page(&checkup, out))?;

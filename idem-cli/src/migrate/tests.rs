@@ -213,7 +213,7 @@ async fn all_of_a_folder_goes_over_and_the_folder_stays_as_it_is() {
         let Some(Record::Settled(settled)) = record else {
             panic!("{record:?}")
         };
-        let result = StoredResult::Json(Arc::from(*b"200"));
+        let result = StoredResult::json(*b"200");
         assert_eq!(settled.end, Settlement::Done(result));
     }
     let Some(Record::Live(live)) = &records[603] else {

@@ -2,8 +2,9 @@
 
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{
-    Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery, LetterView,
-    NewBulkJob, PageQuery, Pause, PauseList, Redriven, Stats, StatsQuery, Timeline,
+    Backup, BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage, LetterQuery,
+    LetterView, NewBulkJob, PageQuery, Pause, PauseList, RedriveRule, Redriven, SetRule, Stats,
+    StatsQuery, Timeline,
 };
 use idem_runtime::DeadLetterId;
 use idem_runtime::json::Json;
@@ -49,6 +50,11 @@ impl Target {
 
     pub(crate) async fn groups(&self, query: &GroupQuery) -> Result<GroupPage, Problem> {
         self.get("api/v1/groups", query).await
+    }
+
+    /// Erases what is kept of one message.
+    pub(crate) async fn erase(&self, message: &Erase) -> Result<Erasure, Problem> {
+        self.post("api/v1/erase", message).await
     }
 
     pub(crate) async fn explain(&self, handler: &str, key: &str) -> Result<Timeline, Problem> {
@@ -167,6 +173,22 @@ impl Target {
         let why = why.map(|why| ("why", why));
         let request = self.request(Method::DELETE, &format!("api/v1/bulk/{id}"));
         self.answer(request.query(why.as_slice())).await
+    }
+
+    pub(crate) async fn rules(&self) -> Result<Vec<SetRule>, Problem> {
+        self.get("api/v1/rules", &()).await
+    }
+
+    /// Sets a redrive rule.
+    pub(crate) async fn set_rule(&self, rule: &RedriveRule, why: &str) -> Result<SetRule, Problem> {
+        let body = serde_json::json!({ "rule": rule, "why": why });
+        self.post("api/v1/rules", &body).await
+    }
+
+    /// Removes a redrive rule, whose name the caller has checked.
+    pub(crate) async fn remove_rule(&self, name: &str, why: &str) -> Result<SetRule, Problem> {
+        let request = self.request(Method::DELETE, &format!("api/v1/rules/{name}"));
+        self.answer(request.query(&[("why", why)])).await
     }
 
     async fn change<T: DeserializeOwned>(

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use idem_runtime::ledger::{LedgerError, StoppedLedger};
 use idem_runtime::{Error, Idem};
 
+use crate::args::Place;
+use crate::out::note;
 use crate::problem::Problem;
 
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
@@ -30,9 +33,18 @@ pub(crate) enum OpenError {
 }
 
 /// Opens a ledger that exists. It never makes one: a mistyped path would look like an empty ledger.
-pub(crate) fn open(path: &Path) -> Result<Idem, OpenError> {
+pub(crate) fn open(path: &Path, place: &Place) -> Result<Idem, OpenError> {
     is_ledger(path)?;
-    Ok(Idem::open(path)?)
+    let (wait, seconds) = (Duration::from_secs(place.wait), place.wait);
+    let error = match Idem::open(path).map_err(OpenError::from) {
+        Err(error) if error.held() && !wait.is_zero() => error,
+        opened => return opened,
+    };
+    note(&format!(
+        "idem: {}; waiting for up to {seconds} s",
+        error.says().0
+    ));
+    Ok(Idem::builder().wait_for(wait).open(path)?)
 }
 
 /// Holds a ledger that exists, to read what is in it as it is.

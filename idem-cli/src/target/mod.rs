@@ -81,7 +81,7 @@ impl Location {
     /// Exit code 2 for a service, which has opened its own.
     pub(crate) async fn open(self, place: &Place) -> Result<Idem, Problem> {
         match self {
-            Self::Folder(path) => open(&path).map_err(OpenError::into_problem),
+            Self::Folder(path) => open(&path, place).map_err(OpenError::into_problem),
             Self::Database(url) => url.open(&place.schema).await,
             Self::Service(_) => Err(Problem::usage(
                 "a service has its ledger open itself; give `--data` or `--ledger`",

@@ -9,6 +9,7 @@
 mod backup;
 mod doctor;
 mod editing;
+mod erasing;
 mod letters;
 mod many;
 mod numbers;
@@ -16,8 +17,10 @@ mod pauses;
 mod publish;
 mod redacted;
 mod reused;
+mod rules;
 mod served;
 mod service;
 mod support;
 mod terminal;
 mod usage;
+mod wait;

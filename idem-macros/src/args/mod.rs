@@ -21,7 +21,7 @@ pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 24] = [
     "key",
     "retries",
     "backoff",
@@ -42,6 +42,8 @@ const NAMES: [&str; 22] = [
     "issued",
     "name",
     "was",
+    "version",
+    "upgrade",
     "runtime",
     "crate",
 ];
@@ -77,6 +79,8 @@ pub(crate) struct Options {
     pub(crate) issued: Option<Given<String>>,
     pub(crate) name: Option<String>,
     pub(crate) was: Option<Given<Vec<String>>>,
+    pub(crate) version: Option<Given<u32>>,
+    pub(crate) upgrade: Option<Given<Path>>,
     pub(crate) runtime: Option<Expr>,
     pub(crate) krate: Option<Path>,
 }
@@ -214,6 +218,14 @@ impl Options {
                 let value = was(&arg)?;
                 self.was = Some(Given { arg, value });
             }
+            "version" => {
+                let value = version(&arg)?;
+                self.version = Some(Given { arg, value });
+            }
+            "upgrade" => {
+                let value = arg.path("upgrade = receipt_of_today")?;
+                self.upgrade = Some(Given { arg, value });
+            }
             "runtime" => self.runtime = Some(runtime(&arg)?),
             // `arguments` lets nothing pass but the names above.
             _ => self.krate = Some(arg.path("crate = my_crate::idem_runtime")?),
@@ -309,6 +321,13 @@ fn checked(arg: &Arg, name: String, example: &str) -> syn::Result<String> {
     Ok(name)
 }
 
+fn version(arg: &Arg) -> syn::Result<u32> {
+    match arg.number("version = 2", u32::MAX)? {
+        0 => Err(arg.error("versions begin at 1, which a handler without `version` has")),
+        version => Ok(version),
+    }
+}
+
 fn runtime(arg: &Arg) -> syn::Result<Expr> {
     match arg.expr("runtime = self.idem")? {
         Expr::Lit(_) => {
@@ -342,7 +361,7 @@ mod tests {
                 lease = "1m", lease_max = "30m", ttl = "4h", in_flight = "reject", transaction = "single",
                 fingerprint(a, b.c), skip(db),
                 redact(d, "e.f-g"), issued = "order_no",
-                name = "x.y", was("x.z", "w"), runtime = self.idem, crate = ::other,
+                name = "x.y", was("x.z", "w"), version = 2, upgrade = Self::up, runtime = self.idem, crate = ::other,
             },
             &mut errors,
         );
@@ -367,6 +386,8 @@ mod tests {
         assert_eq!(options.issued.unwrap().value, "order_no");
         assert_eq!(options.name.unwrap(), "x.y");
         assert_eq!(options.was.unwrap().value, ["x.z", "w"]);
+        assert_eq!(options.version.unwrap().value, 2);
+        assert!(options.upgrade.unwrap().value.segments.len() == 2);
     }
 
     #[test]
@@ -390,6 +411,8 @@ mod tests {
             ("issuer", "issued"),
             ("transactional", "transaction"),
             ("redacted", "redact"),
+            ("versions", "version"),
+            ("upgrades", "upgrade"),
         ] {
             assert_eq!(
                 did_you_mean(slip, &NAMES),

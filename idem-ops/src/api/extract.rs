@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 use crate::auth::Principal;
-use crate::service::{Actions, Service};
+use crate::service::{Actions, RedriveRule, Service};
 
 /// The maximum size of a body, in bytes.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
@@ -157,6 +157,14 @@ pub(super) struct Edit {
 #[serde(deny_unknown_fields)]
 pub(super) struct OneHandler {
     pub(super) handler: String,
+    pub(super) why: String,
+}
+
+/// A redrive rule.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRule {
+    pub(super) rule: RedriveRule,
     pub(super) why: String,
 }
 

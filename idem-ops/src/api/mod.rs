@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 pub use problem::Problem;
 pub(crate) use problem::classify;
@@ -41,7 +41,10 @@ pub fn router(service: &Service, auth: Auth) -> Router {
                 .post(routes::pause)
                 .delete(routes::resume),
         )
+        .route("/erase", post(routes::erase))
         .route("/explain", get(routes::explain))
+        .route("/rules", get(routes::rules).post(routes::set_rule))
+        .route("/rules/{name}", delete(routes::remove_rule))
         .route("/stats", get(routes::stats))
         .route("/alerts", get(routes::alerts))
         .route("/audit", get(routes::audit))

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Response};
-use idem_runtime::dead_letters::LetterError;
+use idem_runtime::dead_letters::{EraseError, LetterError};
 use idem_runtime::ledger::LedgerError;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,7 @@ pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
     match error {
         ServiceError::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
         ServiceError::NoSuchBulk(_) => (StatusCode::NOT_FOUND, "no_such_bulk"),
+        ServiceError::NoSuchRule(_) => (StatusCode::NOT_FOUND, "no_such_rule"),
         ServiceError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
         ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
         ServiceError::CannotPublish { .. } => (StatusCode::CONFLICT, "cannot_publish"),
@@ -72,7 +73,10 @@ pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
         ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         ServiceError::Letter(error) => classify_letter(error),
-        ServiceError::Ledger(error) => classify_ledger(error),
+        ServiceError::Erase(EraseError::Ledger { source }) | ServiceError::Ledger(source) => {
+            classify_ledger(source)
+        }
+        ServiceError::Erase(_) => (StatusCode::CONFLICT, "unsettled"),
     }
 }
 
@@ -82,9 +86,9 @@ fn classify_letter(error: &LetterError) -> (StatusCode, &'static str) {
         LetterError::LetterClosed { .. } | LetterError::NotRestorable { .. } => {
             (StatusCode::CONFLICT, "letter_closed")
         }
-        LetterError::NoHandler { .. } | LetterError::Redacted { .. } => {
-            (StatusCode::CONFLICT, "cannot_run")
-        }
+        LetterError::NoHandler { .. }
+        | LetterError::Redacted { .. }
+        | LetterError::Sealed { .. } => (StatusCode::CONFLICT, "cannot_run"),
         LetterError::NoPublisher { .. } | LetterError::Incomplete { .. } => {
             (StatusCode::CONFLICT, "cannot_publish")
         }

@@ -8,14 +8,14 @@ use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
 use super::extract::{
-    Acting, Edit, Id, Json, MaybeWhy, Nothing, OneHandler, OneKey, Query, RedriveOne, Why,
+    Acting, Edit, Id, Json, MaybeWhy, NewRule, Nothing, OneHandler, OneKey, Query, RedriveOne, Why,
 };
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
-    AuditPage, Backup, BulkJob, BulkPage, GroupPage, GroupQuery, LetterPage, LetterQuery,
-    LetterView, NewBulkJob, PageQuery, Pause, PauseList, Redriven, Service, ServiceError, Stats,
-    StatsQuery, Timeline,
+    AuditPage, Backup, BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage,
+    LetterQuery, LetterView, NewBulkJob, PageQuery, Pause, PauseList, Redriven, Service,
+    ServiceError, SetRule, Stats, StatsQuery, Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -166,11 +166,39 @@ pub(super) async fn resume(
     changed(async move { actions.resume(&handler, &why).await }).await
 }
 
+pub(super) async fn erase(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(message): Json<Erase>,
+) -> Answer<Erasure> {
+    changed(async move { actions.erase(message).await }).await
+}
+
 pub(super) async fn explain(
     service: State<Service>,
     Query(OneKey { handler, key }): Query<OneKey>,
 ) -> Answer<Timeline> {
     answer(service.explain(&handler, &key).await?)
+}
+
+pub(super) async fn rules(service: State<Service>, _: Query<Nothing>) -> Answer<Vec<SetRule>> {
+    answer(service.rules().await?)
+}
+
+pub(super) async fn set_rule(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(NewRule { rule, why }): Json<NewRule>,
+) -> Answer<SetRule> {
+    changed(async move { actions.set_rule(rule, &why).await }).await
+}
+
+pub(super) async fn remove_rule(
+    Acting(actions): Acting,
+    Id(name): Id<String>,
+    Query(Why { why }): Query<Why>,
+) -> Answer<SetRule> {
+    changed(async move { actions.remove_rule(&name, &why).await }).await
 }
 
 pub(super) async fn stats(

@@ -102,6 +102,16 @@ impl Timelines {
             }
             KeyState::Done {
                 at,
+                forgotten_at,
+                result_bytes: 0,
+                ..
+            } => format!(
+                "It was done at {}. Its result was erased, and duplicates do not run until {}.",
+                time(*at),
+                time(*forgotten_at)
+            ),
+            KeyState::Done {
+                at,
                 attempts,
                 forgotten_at,
                 result_bytes,
@@ -197,6 +207,9 @@ fn in_words(at: Timestamp, letter: Option<DeadLetterId>, what: &EventKind) -> Ev
         }
         EventKind::Edited { who, why } => {
             ("", by("changed its payload", who.as_deref()), why.clone())
+        }
+        EventKind::Erased { who, why } => {
+            ("", by("erased its content", who.as_deref()), why.clone())
         }
         EventKind::Done { attempts } => {
             ("good", format!("It was done in attempt {attempts}"), None)

@@ -17,6 +17,7 @@ mod group;
 mod notice;
 mod pauses;
 mod policy;
+mod route;
 mod sender;
 mod state;
 mod store;
@@ -41,6 +42,7 @@ use channel::Channel;
 use checked::Checked;
 pub(crate) use checked::last_check;
 pub use policy::Policy;
+pub use route::Route;
 #[cfg(feature = "dashboard")]
 pub(crate) use state::all as channels;
 pub use state::{AlertState, ChannelState};
@@ -131,17 +133,22 @@ impl Monitor {
 
     /// Adds a channel for new letters.
     pub fn channel(self, alert: impl Alert + 'static) -> Self {
-        self.add(Box::new(alert), false)
+        self.add(Box::new(alert), false, Route::All)
+    }
+
+    /// Adds a channel for the new letters that a route takes.
+    pub fn channel_for(self, route: Route, alert: impl Alert + 'static) -> Self {
+        self.add(Box::new(alert), false, route)
     }
 
     /// Adds a channel for letters that stay open for too long. With one, the others no longer get
     /// those.
     pub fn escalation_channel(self, alert: impl Alert + 'static) -> Self {
-        self.add(Box::new(alert), true)
+        self.add(Box::new(alert), true, Route::All)
     }
 
-    pub(crate) fn add(mut self, alert: Box<dyn Alert>, escalation: bool) -> Self {
-        self.channels.push(Channel::new(alert, escalation));
+    pub(crate) fn add(mut self, alert: Box<dyn Alert>, escalation: bool, route: Route) -> Self {
+        self.channels.push(Channel::new(alert, escalation, route));
         self
     }
 

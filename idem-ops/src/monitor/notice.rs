@@ -5,6 +5,7 @@ use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::NoteChange;
 
 use super::Watching;
+use super::route::groups_for;
 use super::store::{Pending, key, put};
 use crate::alert::{Group, Notice, NoticeKind};
 
@@ -32,20 +33,29 @@ impl Watching {
         notice: &Notice,
         escalation: bool,
     ) -> Result<Vec<NoteChange>, LedgerError> {
-        let pending = Pending {
-            notice: notice.clone(),
-            tries: 0,
-            next: notice.at,
-            error: None,
-        };
         // Without an escalation channel, the other channels get the escalation.
         let escalation = escalation && self.channels.iter().any(|channel| channel.escalation);
-        let channels = self
-            .channels
-            .iter()
-            .filter(|channel| channel.escalation == escalation);
-        channels
-            .map(|channel| put(key(channel.name(), notice), &pending))
-            .collect()
+        let channels = self.channels.iter();
+        let channels: Vec<_> = channels
+            .filter(|channel| channel.escalation == escalation)
+            .collect();
+        let mut changes = Vec::new();
+        for channel in &channels {
+            let groups = groups_for(channel, &channels, &notice.groups);
+            if groups.is_empty() && !notice.groups.is_empty() {
+                continue;
+            }
+            let pending = Pending {
+                notice: Notice {
+                    groups,
+                    ..notice.clone()
+                },
+                tries: 0,
+                next: notice.at,
+                error: None,
+            };
+            changes.push(put(key(channel.name(), notice), &pending)?);
+        }
+        Ok(changes)
     }
 }

@@ -67,6 +67,8 @@ pub enum AuditAction {
     Edit,
     /// Closed a letter without another run.
     Discard,
+    /// Erased what the ledger kept of one message.
+    Erase,
     /// Undid a discard.
     Restore,
     /// Started a redrive of many letters.
@@ -77,6 +79,10 @@ pub enum AuditAction {
     StartDiscard,
     /// Cancelled one.
     CancelDiscard,
+    /// Set a redrive rule; the reason begins with its name.
+    SetRule,
+    /// Removed one.
+    RemoveRule,
     /// Paused a handler.
     Pause,
     /// Resumed one.

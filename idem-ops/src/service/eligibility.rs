@@ -21,6 +21,7 @@ impl Inner {
             .or_else(unknown)
             .or_else(|| key_reused(letter))
             .or_else(|| incomplete(letter))
+            .or_else(|| self.unopened(letter))
             .or_else(|| truncated(letter))
     }
 
@@ -42,7 +43,20 @@ impl Inner {
         closed(letter)
             .or_else(no_publisher)
             .or_else(|| incomplete(letter))
+            .or_else(|| self.unopened(letter))
             .or_else(|| truncated(letter))
+    }
+
+    /// Its redacted parts are sealed with a key that this service does not have.
+    fn unopened(&self, letter: &DeadLetter) -> Option<String> {
+        let sealed = letter.sealed.as_ref()?;
+        (!self.idem.can_open(letter)).then(|| {
+            let key = &sealed.key;
+            format!(
+                "its redacted parts are sealed with seal key `{key}`, which this service does not have: give it to \
+                 `Idem::builder().seal(…)`, or run it with a payload in which they are filled in"
+            )
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The errors of queries and actions.
 
 use idem_runtime::DeadLetterId;
-use idem_runtime::dead_letters::LetterError;
+use idem_runtime::dead_letters::{EraseError, LetterError};
 use idem_runtime::ledger::LedgerError;
 use uuid::Uuid;
 
@@ -15,6 +15,9 @@ pub enum ServiceError {
     /// The bulk job does not exist.
     #[error("bulk job {0} does not exist: only the last 200 that have ended are kept")]
     NoSuchBulk(Uuid),
+    /// The redrive rule does not exist.
+    #[error("redrive rule `{0}` does not exist")]
+    NoSuchRule(String),
     /// A parameter is invalid.
     #[error("`{field}` {why}")]
     Invalid {
@@ -67,6 +70,9 @@ pub enum ServiceError {
     /// The action on the letter failed.
     #[error(transparent)]
     Letter(#[from] LetterError),
+    /// The message was not erased.
+    #[error(transparent)]
+    Erase(#[from] EraseError),
     /// The ledger cannot do its work.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -79,6 +85,9 @@ impl ServiceError {
             self,
             Self::Ledger(LedgerError::Closed)
                 | Self::Letter(LetterError::Ledger {
+                    source: LedgerError::Closed
+                })
+                | Self::Erase(EraseError::Ledger {
                     source: LedgerError::Closed
                 })
         )

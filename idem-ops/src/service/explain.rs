@@ -119,6 +119,7 @@ fn of_letter(letter: &DeadLetter, events: &mut Vec<Event>) {
             ActionKind::Discarded => EventKind::Discarded { who, why },
             ActionKind::Restored => EventKind::Restored { who, why },
             ActionKind::Edited(_) => EventKind::Edited { who, why },
+            ActionKind::Erased => EventKind::Erased { who, why },
             _ => continue,
         };
         push(*at, what);
@@ -210,7 +211,7 @@ fn of_record(record: &Record, now: Timestamp, events: &mut Vec<Event>) -> KeySta
                 },
             );
             let (result, result_bytes) = match result {
-                StoredResult::Json(json) => {
+                StoredResult::Json { json, .. } => {
                     let shown = (json.len() <= LARGEST_SHOWN)
                         .then(|| serde_json::from_slice(json).ok())
                         .flatten();

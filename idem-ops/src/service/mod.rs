@@ -10,6 +10,7 @@ mod backlog;
 mod backups;
 mod bulk;
 mod eligibility;
+mod erasing;
 mod error;
 mod explain;
 mod figures;
@@ -21,6 +22,7 @@ mod letters;
 mod pauses;
 mod queries;
 mod readiness;
+mod rules;
 mod stats;
 mod timeline;
 
@@ -36,6 +38,7 @@ pub use audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 pub use backlog::Backlog;
 pub use backups::Backup;
 pub use bulk::{BulkAction, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection};
+pub use erasing::{Erase, Erasure};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
 pub use idem_runtime::dead_letters::RunOutcome;
@@ -45,6 +48,8 @@ pub use letters::{
 };
 pub use pauses::PauseList;
 pub use readiness::Readiness;
+pub(crate) use rules::configure;
+pub use rules::{RedriveRule, SetRule};
 pub use stats::{Count, Health, Latency, MINUTES, Minute, Stats, StatsQuery};
 pub use timeline::{Event, EventKind, KeyState, Timeline};
 
@@ -175,6 +180,9 @@ impl Inner {
         }
         runtime.spawn(Self::sync_index(Arc::downgrade(self)));
         runtime.spawn(Self::keep_minutes(Arc::downgrade(self)));
+        if self.continues {
+            runtime.spawn(Self::follow_rules(Arc::downgrade(self)));
+        }
     }
 }
 

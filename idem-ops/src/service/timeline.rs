@@ -72,7 +72,7 @@ pub enum KeyState {
         /// only as a part of a [`Timeline`].
         #[serde(skip_deserializing)]
         result: Option<Json>,
-        /// The result's size in bytes of JSON.
+        /// The result's size in bytes of JSON; 0 if it was erased.
         result_bytes: u64,
     },
     /// It has an open dead letter.
@@ -186,6 +186,13 @@ pub enum EventKind {
     },
     /// A person replaced the payload.
     Edited {
+        /// The person.
+        who: Option<String>,
+        /// Their reason.
+        why: Option<String>,
+    },
+    /// A person erased its content.
+    Erased {
         /// The person.
         who: Option<String>,
         /// Their reason.

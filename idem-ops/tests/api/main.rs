@@ -10,6 +10,7 @@ mod alerts;
 mod audit;
 mod bulk;
 mod discards;
+mod erasing;
 mod many;
 mod pauses;
 mod publish;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use idem_ops::alert::NoticeKind;
-use idem_ops::monitor::{AlertState, Monitor, Policy};
+use idem_ops::monitor::{AlertState, Monitor, Policy, Route};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Filter, Origin, Verdict, dead_letters::Reason};
 
@@ -284,5 +284,61 @@ async fn a_reused_key_of_a_finished_order_makes_no_notice_at_once() {
         .collect();
     keys.sort_unstable();
     assert_eq!(keys, ["A-1", "A-1"]);
+    watch.stop().await;
+}
+
+#[tokio::test]
+async fn each_channel_gets_the_groups_of_its_route_and_none_is_lost() {
+    let clock = ManualClock::default();
+    let idem = idem(&clock);
+    let [
+        (database, mut databases),
+        (other, mut others),
+        (all, mut alls),
+    ] = ["database", "other", "all"].map(pager);
+    let watch = Monitor::new(&idem, "orders")
+        .policy(policy().new_groups_at_once(9))
+        .channel_for(
+            Route::matching().error("refused").error("deadlock"),
+            database,
+        )
+        .channel_for(Route::Rest, other)
+        .channel(all)
+        .start()
+        .unwrap();
+    die(&idem, 0..1, "connection refused").await;
+    let told = within(databases.recv()).await.unwrap().unwrap();
+    assert_eq!(counts(&told), [("connection refused", 1)]);
+    let told = within(alls.recv()).await.unwrap().unwrap();
+    assert_eq!(counts(&told), [("connection refused", 1)]);
+    die(&idem, 1..2, "no stock").await;
+    // The first that it is told of: what the other route takes was not for it.
+    let told = within(others.recv()).await.unwrap().unwrap();
+    assert_eq!(counts(&told), [("no stock", 1)]);
+    let told = within(alls.recv()).await.unwrap().unwrap();
+    assert_eq!(counts(&told), [("no stock", 1)]);
+    watch.stop().await;
+    assert!(databases.recv().await.is_none(), "nothing else was for it");
+}
+
+#[tokio::test]
+async fn a_group_that_no_route_takes_goes_to_every_channel() {
+    let clock = ManualClock::default();
+    let idem = idem(&clock);
+    let [(one, mut ones), (two, mut twos)] = ["one", "two"].map(pager);
+    let watch = Monitor::new(&idem, "orders")
+        .policy(policy())
+        .channel_for(Route::matching().handler("another"), one)
+        .channel_for(
+            Route::matching().handler("monitor.place").error("refused"),
+            two,
+        )
+        .start()
+        .unwrap();
+    die(&idem, 0..1, "no stock").await;
+    for told in [&mut ones, &mut twos] {
+        let notice = within(told.recv()).await.unwrap().unwrap();
+        assert_eq!(counts(&notice), [("no stock", 1)]);
+    }
     watch.stop().await;
 }

@@ -7,6 +7,7 @@ mod audit;
 mod bulk;
 mod index;
 mod monitor;
+mod rules;
 mod slow;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,11 @@ impl Shared {
         let clock = ManualClock::default();
         let ledger = MemoryLedger::new(Arc::new(clock.clone()));
         Self { clock, ledger }
+    }
+
+    fn clock_now(&self) -> idem_runtime::clock::Timestamp {
+        use idem_runtime::clock::Clock;
+        self.clock.now()
     }
 
     /// Another process, on the ledger's clock.

@@ -21,10 +21,12 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type};
+use tokio::runtime::Handle;
 
 use crate::error::of_statement;
 use crate::feed::Feed;
 use crate::link::{Line, Link};
+use crate::runtimes::drives_io;
 use crate::schema::Schema;
 use crate::sessions::Sessions;
 use crate::transaction::{PostgresTransaction, begin};
@@ -36,8 +38,7 @@ use crate::transaction::{PostgresTransaction, begin};
 #[derive(Debug)]
 pub struct PostgresStore {
     schema: Schema,
-    /// The committer's connection.
-    writer: Line,
+    writes: Sessions,
     /// The connection of heartbeats, which must not wait behind a batch.
     keeper: Line,
     reads: Sessions,
@@ -66,7 +67,7 @@ impl PostgresStore {
         Self {
             schema,
             feed: Arc::new(feed),
-            writer: Line::new(link.clone(), &[]),
+            writes: Sessions::with_settings(link.clone(), WRITES),
             keeper: Line::new(link.clone(), &UNSYNCED),
             reads,
             transactions,
@@ -109,6 +110,9 @@ impl ToldTime {
     }
 }
 
+/// The connections of a runtime for writes: a batch waits for nothing but the one before.
+const WRITES: u32 = 2;
+
 /// What a crash of the server undoes of heartbeats and hints is made up for by the next.
 const UNSYNCED: [(&str, &str); 1] = [("synchronous_commit", "off")];
 
@@ -135,7 +139,7 @@ impl Store for PostgresStore {
         loop {
             let latest = self.time.latest();
             let statement = write::statement(&self.schema, runner, latest, &writes, false)?;
-            let answer = write::Answer::of(&self.writer.rows(statement).await?)?;
+            let answer = write::Answer::of(&self.writes.rows(statement).await?)?;
             let now = self.told(answer.now).await?;
             // If the server's clock was set, it was not late.
             if !answer.in_time && asked.elapsed() < Duration::from_secs(2) {
@@ -222,6 +226,10 @@ impl Store for PostgresStore {
         self.feed.changed().await
     }
 
+    fn works_on(&self, runtime: &Handle) -> bool {
+        drives_io(runtime)
+    }
+
     fn has_transactions(&self) -> bool {
         true
     }
@@ -232,7 +240,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
-        self.writer.close().await;
+        self.writes.close().await;
         self.keeper.close().await;
         self.feed.close().await;
         self.reads.close().await;

@@ -114,7 +114,7 @@ impl PostgresStore {
         if let Some(above) = changes.iter().filter_map(NoteChange::given_number).max() {
             // Beyond that there would be no number left to give.
             let above = above.min(1 << 62).cast_signed();
-            self.writer
+            self.writes
                 .rows(sqlx::query(self.schema.sql(RAISE)).bind(above))
                 .await?;
         }
@@ -132,7 +132,7 @@ impl PostgresStore {
             .bind(numbered)
             .bind(expected_keys)
             .bind(expected_values);
-        match self.writer.rows(query).await {
+        match self.writes.rows(query).await {
             Ok(rows) => only(&rows),
             // One that was not to exist was written meanwhile.
             Err(error) if said(&error, UNIQUE_VIOLATION) => Ok(false),

@@ -137,12 +137,12 @@ impl PostgresStore {
         only(&rows).map(count)
     }
 
-    /// Runs a statement of the writer that returns one number.
+    /// Runs a statement that writes and returns one number.
     pub(super) async fn number(
         &self,
         query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
     ) -> Result<i64, StoreError> {
-        only(&self.writer.rows(query).await?)
+        only(&self.writes.rows(query).await?)
     }
 }
 

@@ -73,6 +73,6 @@ impl PostgresStore {
         let query = sqlx::query(self.schema.sql(RETIRE))
             .bind(text(runner))
             .bind(until.map(Time));
-        Ok(!self.writer.rows(query).await?.is_empty())
+        Ok(!self.writes.rows(query).await?.is_empty())
     }
 }

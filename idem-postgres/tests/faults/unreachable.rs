@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use idem_postgres::Postgres;
 use idem_runtime::{Error, Idem};
 use idem_test_support::servers::{Server, Standby};
 use libtest_mimic::Trial;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Trial> {
             in_the_body,
         ),
         test("unreachable::at_the_opening", at_the_opening),
+        test("unreachable::at_an_opening_that_waits", opening_waits),
     ]
 }
 
@@ -87,6 +89,21 @@ async fn at_the_opening(server: Arc<Server>) -> anyhow::Result<()> {
         let text = format!("{refused:#}");
         ensure!(matches!(refused, Error::Ledger { .. }), "{text}");
     }
+    Ok(())
+}
+
+async fn opening_waits(server: Arc<Server>) -> anyhow::Result<()> {
+    server.kill()?;
+    ensure!(
+        process(server.address()).await.is_err(),
+        "the server is down"
+    );
+    let waiting = Idem::builder()
+        .wait_for(Duration::from_secs(600))
+        .open_with(Postgres::connect(server.address()));
+    let (opened, restarted) = tokio::join!(timeout(DEADLINE, waiting), server.restart());
+    restarted?;
+    opened.context("it still waits")??.close().await?;
     Ok(())
 }
 

@@ -105,3 +105,22 @@ fn an_idem_may_be_dropped_outside_of_a_runtime() {
     drop(runtime);
     drop(idem);
 }
+
+#[idempotent(name = "orders.count", key = "order_no", retries = 0)]
+async fn count(order_no: String) -> Result<usize, Error> {
+    Ok(order_no.len())
+}
+
+/// Its callers are served by idem's own thread.
+#[test]
+fn a_runtime_that_drives_no_io_can_call() {
+    let runtime = Runtime::new().unwrap();
+    let (database, idem) = runtime.block_on(shop());
+    let bare = Builder::new_current_thread().build().unwrap();
+    for _ in 0..2 {
+        let counted = bare.block_on(idem.scope(count("A-1".to_owned())));
+        assert_eq!(counted.unwrap(), 3);
+    }
+    runtime.block_on(idem.close()).unwrap();
+    drop(database);
+}

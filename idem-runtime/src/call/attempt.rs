@@ -128,7 +128,26 @@ pub(crate) fn enqueue(shared: &Arc<Shared>, message: OutboxMessage) -> bool {
     FRAME.try_with(push).unwrap_or(false)
 }
 
-/// Tells the running attempt that `existing` found the result, so the body does not run.
+/// Tells the running attempt that its result was found, as in the business table, and is not of a
+/// run: the attempt is counted as `existing`. Outside of a body it does nothing.
+///
+/// The attribute's `existing` calls it; the body of a [`HandlerCall`](crate::HandlerCall) may.
+///
+/// ```
+/// # async fn find_order(order_no: &str) -> Result<Option<u32>, idem_runtime::Error> { Ok(None) }
+/// # async fn insert_order(order_no: &str) -> Result<u32, idem_runtime::Error> { Ok(200) }
+/// # async fn run(idem: &idem_runtime::Idem, place_order: &idem_runtime::HandlerDef) -> Result<(), idem_runtime::Error> {
+/// let place = async || {
+///     if let Some(total) = find_order("A-1001").await? {
+///         idem_runtime::found_existing();
+///         return Ok(total);
+///     }
+///     insert_order("A-1001").await
+/// };
+/// # let total: Result<u32, idem_runtime::Error> =
+/// idem.run(place_order, "A-1001", &2, place).await
+/// # ; total.map(drop) }
+/// ```
 pub fn found_existing() {
     // Outside an attempt there is no frame to mark.
     let _ = FRAME.try_with(|frame| frame.found_existing.store(true, Ordering::Relaxed));

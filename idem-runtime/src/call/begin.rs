@@ -50,6 +50,9 @@ impl<R> Never<R> {
     pub fn outage<F>(self, _: F) -> Self {
         self
     }
+    pub fn upgrade<F>(self, _: F) -> Self {
+        self
+    }
     pub async fn next(&mut self) -> bool {
         false
     }

@@ -16,14 +16,6 @@ impl Drive {
         )
     }
 
-    /// The recorded result is not of the type that the handler returns today.
-    pub(super) fn unreadable(&mut self, problem: String) -> Error {
-        let error = self.codec(CodecStage::RecordedResult, problem);
-        self.count_call(error.kind().as_str());
-        self.set_verdict(|| error.verdict());
-        error
-    }
-
     pub(super) fn in_progress(&self) -> Error {
         let (handler, key) = self.site();
         Error::InProgress { handler, key }
@@ -98,6 +90,11 @@ impl Drive {
         Error::ResultTooLarge { handler, key, size }
     }
 
+    pub(super) fn erased(&self) -> Error {
+        let (handler, key) = self.site();
+        Error::ResultErased { handler, key }
+    }
+
     pub(super) fn not_yet(&self, after: Duration) -> Error {
         let (handler, key) = self.site();
         Error::NotYet {
@@ -142,7 +139,7 @@ impl Drive {
         self.codec(CodecStage::BodyResult, problem)
     }
 
-    fn codec(&self, stage: CodecStage, problem: String) -> Error {
+    pub(super) fn codec(&self, stage: CodecStage, problem: String) -> Error {
         let (handler, key) = self.site();
         Error::Codec {
             handler,

@@ -32,6 +32,7 @@ use super::blocking::{block_on, on_multi_thread_runtime};
 use super::body::Run;
 use super::claims::{Asked, Terms};
 use super::lease::{Outdated, Renewed};
+use super::recorded::Recorded;
 use super::report::{CallerResult, PendingReport};
 use super::single_flight::{Follower, Leader, LeaderEnd};
 use super::transaction::Carried;
@@ -65,7 +66,7 @@ pub(super) enum Waited {
     /// The claim may be made.
     Elapsed,
     /// The call that led came to this result.
-    Done(Arc<[u8]>),
+    Done(Recorded),
     /// The message's record stands under a name that its handler had before.
     Under(RecordId),
     /// The key was not issued by this issuer.
@@ -128,7 +129,7 @@ pub(super) struct Drive {
 pub(super) enum Next {
     Run,
     /// Return the recorded result. The call is counted once it is decoded.
-    Replay(Arc<[u8]>),
+    Replay(Recorded),
     Refuse(Error),
 }
 
@@ -230,7 +231,9 @@ impl Drive {
                 // The attempt ended before its body started.
                 State::Reporting(_) => match ready!(self.poll_caller_result(context)) {
                     CallerResult::Refuse(error) => return Poll::Ready(Next::Refuse(error)),
-                    CallerResult::Replay(json) => return Poll::Ready(Next::Replay(json)),
+                    CallerResult::Replay(recorded) => {
+                        return Poll::Ready(Next::Replay(recorded));
+                    }
                     CallerResult::Retry | CallerResult::Own => None,
                 },
                 State::Ended => return Poll::Ready(Next::Refuse(self.closed())),
@@ -377,7 +380,7 @@ impl Drive {
     fn waited(&mut self, waited: Result<Waited, LedgerError>) -> Option<Next> {
         match waited {
             Ok(Waited::Elapsed) => None,
-            Ok(Waited::Done(json)) => Some(Next::Replay(json)),
+            Ok(Waited::Done(recorded)) => Some(Next::Replay(recorded)),
             Ok(Waited::Under(id)) => self.go_on_under(id),
             Ok(Waited::NotIssued(issuer)) => Some(Next::Refuse(self.not_issued(issuer))),
             Ok(Waited::Answered(reply)) => self.answered(Ok(reply)),
@@ -417,11 +420,12 @@ impl Drive {
                 };
                 return Some(self.run(grant, renewed));
             }
-            Ok(Reply::Replay(StoredResult::Json(json))) => {
+            Ok(Reply::Replay(StoredResult::Json { json, version })) => {
+                let recorded = Recorded { json, version };
                 if let Some(leader) = self.leader.take() {
-                    leader.done(&json);
+                    leader.done(&recorded);
                 }
-                return Some(Next::Replay(json));
+                return Some(Next::Replay(recorded));
             }
             // Another process runs it. Asking finds out whether it is done.
             Ok(Reply::Busy { until: lapse }) if self.handler().in_flight == InFlight::Wait => {
@@ -433,8 +437,11 @@ impl Drive {
                 return None;
             }
             Ok(Reply::Replay(StoredResult::TooLarge(size))) => self.too_large(size),
+            Ok(Reply::Replay(StoredResult::Erased)) => self.erased(),
             Ok(Reply::Busy { .. }) => self.in_progress(),
             Ok(Reply::NotYet { at }) => self.not_yet(until(at, self.idem().shared().clock.now())),
+            // The state is `Asking`.
+            Ok(Reply::KeyReused) if self.request.count_nulls() => return None,
             Ok(Reply::KeyReused) => self.reused(),
             Ok(Reply::Dead { letter, discarded }) => self.dead(letter, discarded),
             Ok(Reply::DeadLettered(letter)) => {
@@ -474,7 +481,7 @@ impl Drive {
         );
         self.state = State::Waiting(Box::pin(async move {
             Ok(match follower.ended().await {
-                LeaderEnd::Done(json) => Waited::Done(json),
+                LeaderEnd::Done(recorded) => Waited::Done(recorded),
                 LeaderEnd::Other => Waited::Elapsed,
             })
         }));

@@ -6,6 +6,7 @@ pub(crate) mod begin;
 mod blocking;
 mod body;
 mod claims;
+mod closure;
 mod dropped;
 mod errors;
 mod gated;
@@ -14,6 +15,8 @@ mod machine;
 pub(crate) mod on_behalf;
 mod own;
 pub(crate) mod panic;
+mod recorded;
+mod replay;
 mod report;
 mod single_flight;
 mod transaction;
@@ -28,10 +31,16 @@ pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue};
 use body::{Artifacts, BodyEnd};
 pub use claims::Claims;
+pub use closure::HandlerCall;
 use machine::{Drive, Next};
 use own::{read_with, text_of};
+pub(crate) use recorded::Recorded;
+use recorded::read_older;
+pub use recorded::upgraded;
+pub use replay::{Replayed, watch_replay};
 use report::{AttemptResult, CallerResult};
 use serde::Serialize;
+use serde_json::Value;
 pub(crate) use single_flight::SingleFlight;
 pub use transaction::{AttemptTransaction, transaction};
 
@@ -44,14 +53,19 @@ use crate::protocol::AttemptOutcome;
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
 
+/// `upgrade = path`, with an error that is a text.
+type Upgrade<R> = fn(u32, Value) -> Result<<R as Outcome>::Ok, String>;
+
 /// One call of a handler: begin, then while told to run: run the body; then finish.
 ///
 /// It is compiled once for each handler, so it only turns types into JSON and back; `Drive` does the
 /// rest.
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
+    upgrade: Option<Upgrade<R>>,
     retry_if: Option<fn(&R::Error) -> bool>,
     outage: Option<fn(&R::Error) -> bool>,
+    release_if: Option<fn(&R::Error) -> bool>,
     result: Option<R>,
 }
 
@@ -66,23 +80,41 @@ where
         match Drive::begin(message) {
             Ok(drive) => Self {
                 drive: Some(drive),
+                upgrade: None,
                 retry_if: None,
                 outage: None,
+                release_if: None,
                 result: None,
             },
             Err(error) => Self {
                 drive: None,
+                upgrade: None,
                 retry_if: None,
                 outage: None,
+                release_if: None,
                 result: Some(refused(error)),
             },
         }
+    }
+
+    /// `upgrade = path`.
+    #[must_use]
+    pub fn upgrade(mut self, upgrade: fn(u32, Value) -> Result<R::Ok, String>) -> Self {
+        self.upgrade = Some(upgrade);
+        self
     }
 
     /// `retry_if = path`.
     #[must_use]
     pub fn retry_if(mut self, retry_if: fn(&R::Error) -> bool) -> Self {
         self.retry_if = Some(retry_if);
+        self
+    }
+
+    /// Says which errors release the key.
+    #[must_use]
+    pub(crate) fn release_if(mut self, release_if: fn(&R::Error) -> bool) -> Self {
+        self.release_if = Some(release_if);
         self
     }
 
@@ -192,20 +224,28 @@ where
         self.result = match next {
             Next::Run => return true,
             Next::Refuse(error) => Some(refused(error)),
-            Next::Replay(json) => self.replayed(&json),
+            Next::Replay(recorded) => self.replayed(&recorded),
         };
         false
     }
 
-    fn replayed(&mut self, json: &[u8]) -> Option<R> {
+    fn replayed(&mut self, recorded: &Recorded) -> Option<R> {
         let drive = self.drive.as_mut()?;
         let mut value = None;
-        let read = read_with(json, &mut |json| {
-            serde_json::from_slice(json).map(|read| value = Some(read))
-        });
+        let is_older = recorded.version < drive.handler().version;
+        let read = match self.upgrade {
+            Some(upgrade) if is_older => read_older(recorded, &mut |from, json| {
+                upgrade(from, json).map(|upgraded| value = Some(upgraded))
+            }),
+            _ => read_with(&recorded.json, &mut |json| {
+                serde_json::from_slice(json).map(|read| value = Some(read))
+            })
+            .map_err(|problem| problem.to_string()),
+        };
         if let Err(problem) = read {
-            return Some(refused(drive.unreadable(problem.to_string())));
+            return Some(refused(drive.unreadable(recorded.version, &problem)));
         }
+        drive.note_replay();
         drive.count_call("replayed");
         drive.set_verdict(|| Verdict::Settled);
         value.map(|value| R::from_result(Ok(value)))
@@ -230,6 +270,13 @@ where
                     AttemptResult::Returned { json, artifacts },
                     Some(R::from_result(Ok(value))),
                 )
+            }
+            (BodyEnd::Returned, Some(Err(error)), Some(drive))
+                if self
+                    .release_if
+                    .is_some_and(|released| drive.is_released(&mut || released(&error))) =>
+            {
+                (AttemptResult::Released, Some(R::from_result(Err(error))))
             }
             (BodyEnd::Returned, Some(Err(error)), Some(drive)) => {
                 let (outage, retry_if) = (self.outage, self.retry_if);
@@ -260,7 +307,7 @@ where
         match caller {
             CallerResult::Retry => {}
             CallerResult::Own => self.result = own,
-            CallerResult::Replay(json) => self.result = self.replayed(&json),
+            CallerResult::Replay(recorded) => self.result = self.replayed(&recorded),
             CallerResult::Refuse(error) => self.result = Some(refused(error)),
         }
     }

@@ -11,6 +11,7 @@ use super::blocking::block_on;
 use super::body::Artifacts;
 use super::cut;
 use super::machine::{Answer, Drive, State};
+use super::recorded::Recorded;
 use super::transaction::{CarriedEnd, commit};
 use super::unclaimed::Unclaimed;
 use crate::clock::until;
@@ -36,6 +37,8 @@ pub(super) enum AttemptResult {
         outcome: AttemptOutcome,
         text: String,
     },
+    /// The message was not taken, and the key is as before the claim.
+    Released,
     Panicked(String),
     TimedOut(Duration),
     LostLease,
@@ -48,7 +51,7 @@ pub(super) enum CallerResult {
     /// The body's own result or error.
     Own,
     /// The result that another process recorded first.
-    Replay(Arc<[u8]>),
+    Replay(Recorded),
     Refuse(Error),
 }
 
@@ -63,7 +66,7 @@ pub(super) struct PendingReport {
 enum AfterReport {
     /// The caller and the followers get the result.
     Done {
-        json: Option<Arc<[u8]>>,
+        recorded: Option<Recorded>,
         outcome: &'static str,
         /// Whether messages go into the outbox with it.
         sends: bool,
@@ -76,6 +79,8 @@ enum AfterReport {
     /// There is another attempt, or the caller gets the body's error, or this one where the body
     /// returned none.
     Failed(Option<Error>),
+    /// The caller gets the body's error, and the key is free.
+    Released,
     /// The call ends, whatever its mode, with the body's error, or this one where the body returned
     /// none: what it needs is down.
     Outage(Option<Error>),
@@ -125,6 +130,10 @@ impl Drive {
                 problem.clone(),
                 AfterReport::Unwritable(self.unwritable(problem)),
             ),
+            AttemptResult::Released => {
+                self.count_attempt(since, "released");
+                return self.send(Step::GiveBack { token }, AfterReport::Released);
+            }
             AttemptResult::Failed { outcome, text } => (outcome, text, AfterReport::Failed(None)),
             AttemptResult::Panicked(message) => {
                 let error = self.panicked(number, message.clone());
@@ -200,10 +209,14 @@ impl Drive {
         self.count_attempt(since, outcome);
         let shared = self.idem().shared();
         let (size, now) = (json.len(), shared.clock.now());
-        let json: Option<Arc<[u8]>> = (size <= shared.limits.result).then(|| json.into());
-        let result = json
-            .clone()
-            .map_or(StoredResult::TooLarge(size as u64), StoredResult::Json);
+        let recorded = (size <= shared.limits.result).then(|| Recorded {
+            json: json.into(),
+            version: self.handler().version,
+        });
+        let result = match recorded.clone() {
+            Some(Recorded { json, version }) => StoredResult::Json { json, version },
+            None => StoredResult::TooLarge(size as u64),
+        };
         let notes = artifacts
             .outgoing
             .into_iter()
@@ -228,7 +241,7 @@ impl Drive {
         let away = last && matches!(artifacts.carried, CarriedEnd::Open(_));
         let away = away.then(Arc::<AtomicBool>::default);
         let after = AfterReport::Done {
-            json,
+            recorded,
             outcome,
             sends: !notes.is_empty(),
             away: away.clone(),
@@ -323,7 +336,10 @@ impl Drive {
         ) {
             pause::succeeded(&self.request.named.gate, pass);
         }
-        let verdict = self.counted.is_some().then(|| self.verdict(&reply));
+        let verdict = self.counted.is_some().then(|| match after {
+            AfterReport::Released => Verdict::passed_on(),
+            _ => self.verdict(&reply),
+        });
         let (result, outcome) = self.caller_result(reply, after);
         match &result {
             CallerResult::Retry | CallerResult::Replay(_) => return Poll::Ready(result),
@@ -361,8 +377,8 @@ impl Drive {
         reply: Result<Reply, LedgerError>,
         after: AfterReport,
     ) -> (CallerResult, &'static str) {
-        use AfterReport::{Done, Failed, Outage, Unwritable};
-        use Reply::{Dead, DeadLettered, Recorded, Waiting};
+        use AfterReport::{Done, Failed, Outage, Released, Unwritable};
+        use Reply::{Dead, DeadLettered, Waiting};
         let inline = self.handler().retry == RetryMode::Inline;
         let after = match (after, &reply) {
             // Its transaction was not committed, and that is what was recorded.
@@ -377,12 +393,18 @@ impl Drive {
         };
         let result = match (after, reply) {
             (_, Err(problem)) => CallerResult::Refuse(self.unrecorded(problem)),
-            (Done { json, outcome, .. }, Ok(Recorded)) => {
-                if let (Some(leader), Some(json)) = (self.leader.take(), json) {
-                    leader.done(&json);
+            (
+                Done {
+                    recorded, outcome, ..
+                },
+                Ok(Reply::Recorded),
+            ) => {
+                if let (Some(leader), Some(recorded)) = (self.leader.take(), recorded) {
+                    leader.done(&recorded);
                 }
                 return (CallerResult::Own, outcome);
             }
+            (Released, Ok(Reply::Recorded)) => return (CallerResult::Own, "released"),
             (Failed(_), Ok(Waiting { at })) if inline => {
                 self.sleep_until(at);
                 CallerResult::Retry

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::Recorded;
 use crate::protocol::{Fingerprint, RecordId};
 
 /// The messages that have a call in flight in this process.
@@ -41,7 +42,7 @@ pub(crate) struct Follower {
 #[derive(Clone)]
 pub(crate) enum LeaderEnd {
     /// With this result.
-    Done(Arc<[u8]>),
+    Done(Recorded),
     /// Without a result: ask the ledger.
     Other,
 }
@@ -106,9 +107,9 @@ impl Follower {
 
 impl Leader {
     /// Gives the followers the result.
-    pub(crate) fn done(mut self, json: &Arc<[u8]>) {
+    pub(crate) fn done(mut self, recorded: &Recorded) {
         if let Some(ended) = self.leave() {
-            ended.send_replace(Some(LeaderEnd::Done(Arc::clone(json))));
+            ended.send_replace(Some(LeaderEnd::Done(recorded.clone())));
         }
     }
 

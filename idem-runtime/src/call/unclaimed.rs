@@ -81,8 +81,9 @@ impl Drive {
                 let after = until(at, self.idem().shared().clock.now());
                 CallerResult::Refuse(self.not_yet(after))
             }
+            Reply::KeyReused => CallerResult::Refuse(self.reused()),
             reply => match self.answered(Ok(reply)) {
-                Some(Next::Replay(json)) => CallerResult::Replay(json),
+                Some(Next::Replay(recorded)) => CallerResult::Replay(recorded),
                 Some(Next::Refuse(error)) => CallerResult::Refuse(error),
                 Some(Next::Run) | None => CallerResult::Retry,
             },

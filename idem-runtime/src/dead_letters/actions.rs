@@ -70,6 +70,10 @@ impl DeadLetters {
         why: impl Into<String>,
     ) -> Result<DeadLetter, LetterError> {
         let letter = self.known(id).await?;
+        if letter.is_erased() {
+            let (id, state) = (*id, letter.state);
+            return Err(LetterError::NotRestorable { id, state });
+        }
         self.act(
             letter,
             Step::Restore {
@@ -81,13 +85,16 @@ impl DeadLetters {
     }
 
     /// Changes the payload that [`run`](Self::run) uses. The earlier one stays in the letter's
-    /// history. Parts that the handler redacts are not stored: pass them to
-    /// [`run_with`](Self::run_with).
+    /// history. Parts that the handler redacts are sealed if this Idem has a
+    /// [key](crate::SealKeys); without one they are not stored: pass them to
+    /// [`run_with`](Self::run_with). A part that is still [`REDACTED`](super::REDACTED) keeps its
+    /// sealed value, unless the length of an array that it is in was changed.
     ///
     /// # Errors
     /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::PayloadUnfit`]
-    /// when the payload is nested deeper than [`Json::DEEPEST`], or [`LetterError::Ledger`] when it
-    /// cannot be recorded.
+    /// when the payload is nested deeper than [`Json::DEEPEST`], [`LetterError::Sealed`] when some
+    /// sealed parts are replaced and the others cannot be opened, or [`LetterError::Ledger`] when
+    /// it cannot be recorded.
     pub async fn edit(
         &self,
         id: &DeadLetterId,
@@ -96,12 +103,14 @@ impl DeadLetters {
     ) -> Result<DeadLetter, LetterError> {
         let (payload, why) = (payload.into(), why.into());
         let letter = self.known(id).await?;
-        let payload = self.without(&letter, payload).await?;
+        let redacted = self.without(&letter, payload.clone()).await?;
+        let sealed = self.resealed(&letter, &payload, &redacted)?;
         self.act(
             letter,
             Step::Edit {
                 letter: *id,
-                payload,
+                payload: redacted,
+                sealed,
                 by: self.actor(Some(why)),
             },
         )
@@ -120,6 +129,7 @@ impl DeadLetters {
         let payload = RedrivePayload {
             payload: letter.payload.as_str().as_bytes().into(),
             redacted: letter.redacted.clone(),
+            sealed: letter.sealed.clone().map(Arc::new),
             origin: letter.origin.clone().map(Arc::new),
             cause: BuryCause::from_letter(letter),
             arguments: Some(letter.arguments()),

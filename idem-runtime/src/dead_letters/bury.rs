@@ -10,13 +10,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::hidden::Hiding;
-use super::redaction::summary;
 use super::reused;
 use crate::delivery::Refusal;
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::json::Json;
 use crate::message::key;
+use crate::message::redact::parts::{Part, hidden};
+use crate::message::redact::summary;
 use crate::protocol::{
     Bury, BuryCause, DeadLetter, DeadLetterId, Fingerprint, Origin, Reason, RecordId, Reply, Step,
 };
@@ -24,6 +25,8 @@ use crate::protocol::{
 /// Why a letter shows no part of its message.
 const UNSHOWN: &str = "its handler redacts, and no part of these bytes can be told from another, so only their length and \
                        hash are kept";
+const SEALED_WHOLE: &str =
+    "its handler redacts, and no part of these bytes can be told from another, so they are sealed";
 
 /// How long a discard keeps out such a message: the default `ttl` of a handler.
 const TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -48,7 +51,8 @@ impl Idem {
     /// [`redact_buried`](Self::redact_buried). Such a message may be malformed, so each field with
     /// the last name of a path is hidden, wherever it is and however it is spelled. Of bytes that
     /// are not JSON only `{"content": "[redacted]", "bytes": 213, "blake3": "…"}` is kept then,
-    /// unless [`keep_unreadable`](Self::keep_unreadable) was called. `error` and the origin's
+    /// unless [`keep_unreadable`](Self::keep_unreadable) was called. With a [key](crate::SealKeys)
+    /// what is hidden is sealed, unless the message is over the limit. `error` and the origin's
     /// headers are stored as they are.
     ///
     /// ```
@@ -199,13 +203,23 @@ impl Idem {
             .await
             .map_err(ledger)?;
         let kept = Kept::of(bytes, shared.limits.payload, &hiding);
+        let parts = match shared.seal {
+            Some(_) => kept.hidden(bytes, shared.limits.payload),
+            None => Vec::new(),
+        };
         if !kept.shown {
-            cause.error = format!("{}; {UNSHOWN}", cause.error);
+            let why = if parts.is_empty() {
+                UNSHOWN
+            } else {
+                SEALED_WHOLE
+            };
+            cause.error = format!("{}; {why}", cause.error);
         }
-        let buried = Box::new(Bury {
+        let mut buried = Box::new(Bury {
             fingerprint: kept.fingerprint,
             payload: kept.payload,
             redacted: hiding.paths,
+            sealed: None,
             cause: BuryCause {
                 error: crate::call::cut(cause.error),
                 cut_from: kept.cut_from,
@@ -241,6 +255,9 @@ impl Idem {
                 handler: handler.into(),
                 key: (*key).into(),
             };
+            // What is sealed opens for one record only.
+            let keys = shared.seal.as_ref();
+            buried.sealed = keys.and_then(|keys| keys.seal(&id, parts.clone()));
             match shared.apply(&id, Step::Bury(buried.clone())).await {
                 Ok(Reply::DeadLettered(letter)) => return Ok(letter.id),
                 Ok(Reply::Dead { letter, .. }) => return Ok(letter),
@@ -278,18 +295,41 @@ impl Kept {
                 cut_from: None,
             };
         };
-        let payload = match std::str::from_utf8(&shown) {
-            Ok(text) => text[..text.floor_char_boundary(limit)].into(),
-            Err(_) => {
-                json!({ "base64": BASE64_STANDARD.encode(&shown[..shown.len().min(limit)]) }).into()
-            }
-        };
+        let payload = beginning(&shown, limit);
         let cut_from = (shown.len() > limit).then_some(bytes.len() as u64);
         Self {
             fingerprint,
             payload,
             shown: true,
             cut_from,
+        }
+    }
+
+    /// Returns the parts of the message that the payload does not show. A message that is over the
+    /// limit is not whole, so none of it is sealed.
+    fn hidden(&self, bytes: &[u8], limit: usize) -> Vec<Part> {
+        if bytes.len() > limit || self.cut_from.is_some() {
+            return Vec::new();
+        }
+        if !self.shown {
+            return vec![Part {
+                place: String::new(),
+                value: beginning(bytes, limit).as_str().to_owned(),
+            }];
+        }
+        let shown = self.payload.parse::<String>().ok();
+        let texts = std::str::from_utf8(bytes).ok().zip(shown);
+        let parts = texts.and_then(|(bytes, shown)| hidden(bytes, &shown, "").ok());
+        parts.unwrap_or_default()
+    }
+}
+
+/// Returns the first bytes of a message as a payload.
+fn beginning(bytes: &[u8], limit: usize) -> Json {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text[..text.floor_char_boundary(limit)].into(),
+        Err(_) => {
+            json!({ "base64": BASE64_STANDARD.encode(&bytes[..bytes.len().min(limit)]) }).into()
         }
     }
 }

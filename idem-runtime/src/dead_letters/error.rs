@@ -38,8 +38,8 @@ pub enum LetterError {
     /// The letter cannot be opened again.
     #[error("dead letter {id} cannot be restored: {}. List the letters of its key", match state {
         LetterState::Open => "it is open",
-        LetterState::Redriven => "it was redriven, and its message has come or its time is over",
-        LetterState::Discarded => "it was discarded, and its time is over",
+        LetterState::Redriven => "it was redriven, and its message has come, its time is over, or it was erased",
+        LetterState::Discarded => "it was discarded, and its time is over, or it was erased",
     })]
     NotRestorable {
         /// The letter.
@@ -70,6 +70,31 @@ pub enum LetterError {
         id: DeadLetterId,
         /// The redacted paths that have no value.
         missing: Vec<String>,
+    },
+
+    /// The redacted parts of the letter's payload cannot be opened, so it cannot be run or
+    /// published.
+    #[error(
+        "the redacted parts of dead letter {id} of handler `{handler}`, key `{key}`, are sealed with seal key \
+         `{seal_key}`, which {}. Or run the letter with these parts filled in",
+        match known {
+            true => "does not open them: it is another key of this id, or what is stored was changed. Give the key that \
+                     sealed them to `Idem::builder().seal(…)`",
+            false => "this service does not have. Give it to `Idem::builder().seal(…)`, as an older key if there is a newer \
+                      one",
+        }
+    )]
+    Sealed {
+        /// The letter.
+        id: DeadLetterId,
+        /// Its handler's name.
+        handler: String,
+        /// Its idempotency key.
+        key: String,
+        /// The id of the key that they are sealed with.
+        seal_key: String,
+        /// Whether this Idem has a key of this id.
+        known: bool,
     },
 
     /// The letter holds only the beginning of its message, so it cannot be run or published.

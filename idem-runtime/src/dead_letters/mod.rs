@@ -2,6 +2,7 @@
 
 mod actions;
 mod bury;
+mod erase;
 mod error;
 mod hidden;
 mod payload;
@@ -10,10 +11,12 @@ mod registered;
 mod republish;
 mod rerun;
 mod reused;
+mod sealing;
 mod watch;
 
 use std::sync::Arc;
 
+pub use erase::{EraseError, Erased};
 pub use error::LetterError;
 pub(crate) use hidden::Hidden;
 pub(crate) use registered::{Publishers, Runners};

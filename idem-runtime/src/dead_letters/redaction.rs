@@ -1,8 +1,6 @@
 //! Redacts messages that no handler could take. What the handlers redact that other messages of the
 //! same name reach is learned and kept in the ledger.
 
-use serde_json::json;
-
 use super::LetterError;
 use super::hidden::Hiding;
 use super::payload::unfit;
@@ -12,7 +10,7 @@ use crate::idem::shared::Shared;
 use crate::json::Json;
 use crate::json::problem::json_problem;
 use crate::ledger::LedgerError;
-use crate::message::redact::REDACTED;
+use crate::message::redact::summary;
 use crate::protocol::{DeadLetter, Note, NoteChange, Origin, encoding};
 
 /// How many handlers are considered for one name.
@@ -131,12 +129,6 @@ fn prefix(name: &str) -> String {
 /// Returns a short hash, because the key of a note is short.
 fn short(of: &[u8]) -> String {
     blake3::hash(of).to_hex()[..32].to_owned()
-}
-
-/// Returns what is stored in place of bytes that must not be kept.
-pub(super) fn summary(bytes: &[u8]) -> Json {
-    json!({ "content": REDACTED, "bytes": bytes.len(), "blake3": &*blake3::hash(bytes).to_hex() })
-        .into()
 }
 
 /// Redacts a payload that a person gives to the letter of such a message.

@@ -17,8 +17,8 @@ use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, S
 
 impl Idem {
     /// Registers how the messages of a place are published, for [`DeadLetters::republish`].
-    /// `publish` gets the letter, whose bytes are [`message`](DeadLetter::message), and returns
-    /// once the broker has them. `place` is [`Origin::place`](crate::Origin::place), such as
+    /// `publish` gets the letter, whose bytes are [`message`](DeadLetter::message), sealed parts
+    /// included, and returns once the broker has them. `place` is [`Origin::place`](crate::Origin::place), such as
     /// `rabbitmq:orders`. A later registration replaces an earlier one.
     ///
     /// ```
@@ -74,8 +74,8 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::Redacted`],
-    /// [`LetterError::Incomplete`], [`LetterError::NoPublisher`], [`LetterError::NotPublished`], or
-    /// [`LetterError::Ledger`].
+    /// [`LetterError::Sealed`], [`LetterError::Incomplete`], [`LetterError::NoPublisher`],
+    /// [`LetterError::NotPublished`], or [`LetterError::Ledger`].
     pub async fn republish(&self, id: &DeadLetterId) -> Result<DeadLetter, LetterError> {
         let letter = self.known(id).await?;
         let id = letter.id;
@@ -99,6 +99,10 @@ impl DeadLetters {
         let (Some(place), Some(publish)) = (&place, publisher) else {
             return Err(LetterError::NoPublisher { id, place });
         };
+        let whole = DeadLetter {
+            payload: self.opened(&letter, letter.payload.clone())?,
+            ..letter.clone()
+        };
         let record = letter.record_id();
         let by = self.actor(Some("it could not be published".to_owned()));
         // Reopens the letter if this future is dropped or the ledger does not answer from here on.
@@ -116,7 +120,7 @@ impl DeadLetters {
                     unpublished.restore = None;
                 }
             })?;
-        let publishing = AssertUnwindSafe(async { publish(letter.clone()).await }).catch_unwind();
+        let publishing = AssertUnwindSafe(async { publish(whole).await }).catch_unwind();
         let published = publishing.await.unwrap_or_else(|caught| {
             Err(format!("its publisher panicked: {}", panic::text(&*caught)))
         });

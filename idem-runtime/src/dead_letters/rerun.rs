@@ -48,7 +48,8 @@ impl Idem {
     ///
     /// The payload of a message that no handler could take is the message itself, as the broker
     /// would deliver it. If that does not fit and is an object with one field, `run` gets the value
-    /// of the field, as in `{"order": {…}}`.
+    /// of the field, as in `{"order": {…}}`. So is the payload of a handler whose arguments a deploy
+    /// has made one, or several.
     ///
     /// It also runs the letters of earlier names of the handler (`was = "…"`), once a call on this
     /// ledger has given them; until then register the earlier name, too.
@@ -139,16 +140,16 @@ impl DeadLetters {
     ///
     /// # Errors
     /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::Redacted`],
-    /// [`LetterError::Incomplete`], [`LetterError::NoHandler`], [`LetterError::PayloadUnfit`], or
-    /// [`LetterError::Ledger`]. A failure of the handler itself is [`RunOutcome::Failed`].
+    /// [`LetterError::Sealed`], [`LetterError::Incomplete`], [`LetterError::NoHandler`],
+    /// [`LetterError::PayloadUnfit`], or [`LetterError::Ledger`]. A failure of the handler itself is [`RunOutcome::Failed`].
     pub async fn run(&self, id: &DeadLetterId) -> Result<RunOutcome, LetterError> {
         let letter = self.known(id).await?;
         let payload = letter.payload.clone();
         self.run_letter(letter, payload).await
     }
 
-    /// [`run`](Self::run) with another payload, whose redacted parts are not stored: use it for a
-    /// letter with [`missing`](DeadLetter::missing) parts. The rest of the payload is recorded as
+    /// [`run`](Self::run) with another payload, whose redacted parts are sealed or not stored: use it
+    /// for a letter with [`missing`](DeadLetter::missing) parts. The rest of the payload is recorded as
     /// an [`edit`](Self::edit).
     ///
     /// # Errors
@@ -187,6 +188,7 @@ impl DeadLetters {
             runner(self.shared(), &letter.handler).ok_or_else(|| LetterError::NoHandler {
                 handler: letter.handler.clone(),
             })?;
+        let payload = self.opened(&letter, payload)?;
         let record = letter.record_id();
         let (step, unread) = (self.redriving(&letter), letter.is_buried());
         let redriving = Arc::new(Redriving::new(record.clone(), step, unread));
@@ -240,15 +242,16 @@ fn panicked(caught: &(dyn Any + Send)) -> String {
     )
 }
 
-/// Calls the handler with the payload.
+/// Calls the handler with the payload. It may take one argument where the letter has several, or
+/// several where it has one: a deploy changed it, or a person edited a message that was buried as
+/// any other letter's payload, with the argument under its name.
 fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, String> {
-    match runner(argument(letter, payload)) {
-        // A person may edit such a message as any other letter's payload, with the argument under
-        // its name.
-        Err(problem) if letter.is_buried() => match only_field(payload) {
-            Some(field) => runner(field).map_err(|_| problem),
-            None => Err(problem),
-        },
-        begun => begun,
-    }
+    let recorded = argument(letter, payload);
+    let problem = match runner(recorded) {
+        Err(problem) => problem,
+        begun => return begun,
+    };
+    let forms = [Some(payload.as_str()), only_field(payload)];
+    let mut others = forms.into_iter().flatten().filter(|form| *form != recorded);
+    others.find_map(|form| runner(form).ok()).ok_or(problem)
 }

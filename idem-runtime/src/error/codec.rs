@@ -31,7 +31,10 @@ impl CodecStage {
         match self {
             Self::Arguments => "Nothing ran",
             Self::BodyResult => "The message is a dead letter and will not run again",
-            Self::RecordedResult => "Nothing ran: make the type read what it wrote",
+            Self::RecordedResult => {
+                "Nothing ran. Make the type read what was recorded, or turn it into today's with \
+                 `version = …, upgrade = path`"
+            }
         }
     }
 }

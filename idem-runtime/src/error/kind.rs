@@ -51,6 +51,7 @@ kinds! {
     NoTransaction => "no_transaction",
     InvalidKey => "invalid_key",
     PayloadTooLarge => "payload_too_large",
+    ResultErased => "result_erased",
     ResultTooLarge => "result_too_large",
     Codec => "codec",
     Ledger => "ledger",

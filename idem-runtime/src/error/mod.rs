@@ -264,6 +264,18 @@ pub enum Error {
         size: u64,
     },
 
+    /// The message is done, and its result was [erased](crate::Idem::erase).
+    #[error(
+        "handler `{handler}`, key `{key}`: done before, and its result was erased. Look it up where \
+         the handler put it"
+    )]
+    ResultErased {
+        /// The handler's name.
+        handler: String,
+        /// The idempotency key.
+        key: String,
+    },
+
     /// An argument or a result cannot be turned into JSON or back, or is nested more than 100
     /// levels deep.
     #[error("handler `{handler}`, key `{key}`: {}: {problem}. {}", stage.failed(), stage.outcome())]
@@ -354,6 +366,7 @@ impl Error {
             | Self::NoTransaction { handler, .. }
             | Self::InvalidKey { handler, .. }
             | Self::PayloadTooLarge { handler, .. }
+            | Self::ResultErased { handler, .. }
             | Self::ResultTooLarge { handler, .. }
             | Self::Codec { handler, .. } => Some(handler),
             Self::Ledger { handler, .. } | Self::Closed { handler, .. } => handler.as_deref(),
@@ -380,6 +393,7 @@ impl Error {
             | Self::NotCommitted { key, .. }
             | Self::NoTransaction { key, .. }
             | Self::PayloadTooLarge { key, .. }
+            | Self::ResultErased { key, .. }
             | Self::ResultTooLarge { key, .. }
             | Self::Codec { key, .. } => Some(key),
             Self::Ledger { key, .. } | Self::Closed { key, .. } => key.as_deref(),

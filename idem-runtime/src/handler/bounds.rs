@@ -140,6 +140,27 @@ impl<T, E, F: Future<Output = Result<Option<T>, E>>> Looks<T, E, Later> for F {
     }
 }
 
+/// What an `upgrade` function may return.
+#[diagnostic::on_unimplemented(
+    message = "the `upgrade` function returns `{Self}`, which is no result of today",
+    label = "has to return `Result<{T}, _>`, the error `Display`",
+    note = "it gets the version that recorded a result, as a `u32`, and the result, as a `serde_json::Value`"
+)]
+pub trait Upgrades<T> {
+    /// Why a result cannot be upgraded.
+    type Error: Display + 'static;
+    /// As a plain result.
+    fn upgraded(self) -> Result<T, Self::Error>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: Display + 'static> Upgrades<T> for Result<T, E> {
+    type Error = E;
+    fn upgraded(self) -> Self {
+        self
+    }
+}
+
 /// What an `existing` function of a sync handler may return.
 #[diagnostic::on_unimplemented(
     message = "the `existing` function returns `{Self}`, which says nothing about an existing result",

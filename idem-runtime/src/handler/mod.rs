@@ -1,13 +1,15 @@
-//! The options of one annotated function, a `static` in its expansion.
+//! The options of one handler: a `static` in the expansion of an annotated function, or built when
+//! the program runs.
 
 pub(crate) mod bounds;
+pub(crate) mod definition;
 pub(crate) mod names;
 pub(crate) mod registry;
 
 use std::time::Duration;
 
 use crate::message::redact::Spelling;
-use crate::protocol::OnCrash;
+use crate::protocol::{FIRST_VERSION, OnCrash};
 
 /// One annotated function and its options.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub struct Handler {
     pub(crate) spelling: Spelling,
     pub(crate) issued: Option<&'static str>,
     pub(crate) was: &'static [&'static str],
+    /// The version that its results are recorded with.
+    pub(crate) version: u32,
     /// Whether a claim needs a lookup first: was the key issued, is there a record under an earlier
     /// name.
     pub(crate) looks_first: bool,
@@ -104,6 +108,7 @@ impl Handler {
             spelling: Spelling::new(),
             issued: None,
             was: &[],
+            version: FIRST_VERSION,
             looks_first: false,
         }
     }
@@ -190,6 +195,12 @@ impl Handler {
     pub const fn was(mut self, names: &'static [&'static str]) -> Self {
         self.was = names;
         self.looks_first = true;
+        self
+    }
+
+    /// `version = 2`.
+    pub const fn version(mut self, version: u32) -> Self {
+        self.version = version;
         self
     }
 

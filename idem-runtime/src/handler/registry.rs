@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
@@ -27,6 +27,8 @@ pub(crate) struct RegisteredHandler {
     pub(crate) meters: Meters,
     /// Whether one of its results was read back from its JSON.
     pub(crate) reads_back: AtomicBool,
+    /// When a recorded result that does not decode was last logged, in milliseconds since 1970.
+    pub(crate) undecodable_logged: AtomicI64,
     /// The paths of `redact(…)`, which are in each of its records.
     pub(crate) redacted: Option<Arc<[String]>>,
     /// Whether its calls may run.
@@ -77,6 +79,7 @@ impl Registry {
             handler,
             meters,
             reads_back,
+            undecodable_logged: AtomicI64::new(i64::MIN),
             redacted,
             gate: pauses.gate(&name),
         });

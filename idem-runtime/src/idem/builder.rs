@@ -17,11 +17,12 @@ use crate::error::Error;
 use crate::idem::Idem;
 use crate::idem::background::BackgroundThread;
 use crate::idem::shared::{Limits, Shared};
-#[cfg(feature = "sled")]
-use crate::ledger::SledLedger;
 use crate::ledger::{Context, Ledger, LedgerError};
+#[cfg(feature = "sled")]
+use crate::ledger::{SledLedger, once_free};
 use crate::metrics;
 use crate::pause::PauseRules;
+use crate::seal::SealKeys;
 
 /// The options of an [`Idem`]; each has a default.
 ///
@@ -42,6 +43,8 @@ pub struct IdemBuilder {
     cache_bytes: Option<u64>,
     clock: Option<Arc<dyn Clock>>,
     pause: PauseRules,
+    wait: Duration,
+    seal: Option<SealKeys>,
 }
 
 impl Idem {
@@ -113,6 +116,25 @@ impl IdemBuilder {
         self
     }
 
+    /// Sets how long the opening waits for what another process may free, or bring back (default:
+    /// zero): an embedded ledger for its folder, which the process before still holds in a deploy,
+    /// and a ledger of [`open_with`](Self::open_with) that heeds [`Context::wait`] for its server.
+    /// The error afterwards is that of an opening that does not wait.
+    ///
+    /// [`open`](Self::open) blocks its thread while it waits. A signal ends the process then, unless
+    /// the program handles it: install handlers later, or wait in `spawn_blocking` beside them.
+    pub fn wait_for(mut self, longest: Duration) -> Self {
+        self.wait = longest;
+        self
+    }
+
+    /// Seals what handlers redact with these keys, so that their dead letters can be run and
+    /// published again (default: what is redacted is not stored).
+    pub fn seal(mut self, keys: SealKeys) -> Self {
+        self.seal = Some(keys);
+        self
+    }
+
     /// Opens the embedded ledger in a folder, which is created if needed.
     ///
     /// # Errors
@@ -123,16 +145,16 @@ impl IdemBuilder {
         let thread = thread(tokio::runtime::Builder::enable_time)?;
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let (cache_bytes, instance) = (self.cache_bytes.unwrap_or(128 << 20), instance());
-        let ledger = SledLedger::open(
-            path.as_ref(),
-            cache_bytes,
-            Arc::clone(&clock),
-            instance.clone(),
-        );
+        let open = || {
+            let (clock, instance) = (Arc::clone(&clock), instance.clone());
+            SledLedger::open(path.as_ref(), cache_bytes, clock, instance)
+        };
+        let ledger = Arc::new(once_free(self.wait, open)?);
         let shared = Shared::new(
-            Arc::new(ledger?),
+            ledger,
             clock,
             self.limits,
+            self.seal,
             instance.into(),
             Claims::default(),
             self.pause,
@@ -172,6 +194,7 @@ impl IdemBuilder {
             clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
             instance: instance().into(),
             claims: Claims::default(),
+            wait: self.wait,
         };
         let connecting = connect(context.clone());
         let opening = async move {
@@ -182,7 +205,15 @@ impl IdemBuilder {
                 ..
             } = context;
             let ledger = Arc::new(connecting.await?);
-            let shared = Shared::new(ledger, clock, self.limits, instance, claims, self.pause);
+            let shared = Shared::new(
+                ledger,
+                clock,
+                self.limits,
+                self.seal,
+                instance,
+                claims,
+                self.pause,
+            );
             shared.recover().await?;
             Ok::<_, LedgerError>(Arc::new(shared))
         };

@@ -22,6 +22,7 @@ use crate::log::Log;
 use crate::outbox::Sending;
 use crate::pause::{PauseRules, Pauses};
 use crate::protocol::{Claim, DeadLetter, Grant, Record, RecordId, Reply, Step};
+use crate::seal::SealKeys;
 use crate::{failpoint, metrics};
 
 /// The most claims without an answer that are remembered.
@@ -81,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) pauses: Pauses,
     pub(crate) publishers: Publishers,
     pub(crate) hidden: Hidden,
+    /// The keys that seal what is redacted.
+    pub(crate) seal: Option<SealKeys>,
     pub(crate) new_letters: broadcast::Sender<DeadLetter>,
     /// Reports of ended attempts that the ledger could not take, and claims that it did not answer.
     /// The next call of the key, or the background, brings them again, so that a full disk makes no
@@ -104,6 +107,7 @@ impl Shared {
         ledger: Arc<dyn Ledger>,
         clock: Arc<dyn Clock>,
         limits: Limits,
+        seal: Option<SealKeys>,
         instance: Arc<str>,
         claims: Claims,
         rules: PauseRules,
@@ -128,6 +132,7 @@ impl Shared {
             pauses: Pauses::new(rules),
             publishers: Publishers::default(),
             hidden: Hidden::default(),
+            seal,
             new_letters: broadcast::Sender::new(1024),
             unreported: Mutex::default(),
             waiting: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::Claims;
 use crate::clock::Clock;
@@ -20,6 +21,8 @@ pub struct Context {
     pub instance: Arc<str>,
     /// The claims whose bodies run in this process, to say that one is lost.
     pub claims: Claims,
+    /// How long the opening may wait for a server that does not answer.
+    pub wait: Duration,
 }
 
 impl fmt::Debug for Context {

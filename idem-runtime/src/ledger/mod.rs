@@ -24,6 +24,8 @@ pub use filter::Filter;
 #[cfg(feature = "sled")]
 pub use sled::SledLedger;
 #[cfg(feature = "sled")]
+pub(crate) use sled::once_free;
+#[cfg(feature = "sled")]
 #[doc(hidden)]
 pub use sled::{StoppedLedger, StoppedRecord};
 pub use transaction::{CommitError, Transaction};

@@ -3,6 +3,9 @@
 //! Canonical are the order of an object's keys, how its keys are escaped, and the spaces between
 //! values. Scalars stay as they are written: read as numbers, those of 128 bits would lose their
 //! last digits.
+//!
+//! Of a whole payload a field that is `null` counts as one that is not there: a deploy that adds an
+//! `Option` to a message leaves the fingerprint of those before as it was.
 
 use std::ops::Range;
 
@@ -15,6 +18,19 @@ use crate::protocol::Fingerprint;
 #[derive(Debug, Default)]
 pub(crate) struct Hasher {
     canonical: Vec<u8>,
+    nulls: Nulls,
+}
+
+/// What a field counts that is `null`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Nulls {
+    /// As its value.
+    #[default]
+    Kept,
+    /// Nothing, and there was none so far.
+    Absent,
+    /// Nothing, and there was one.
+    Dropped,
 }
 
 /// Why there is no fingerprint.
@@ -27,10 +43,18 @@ pub(crate) enum Unprintable {
 }
 
 impl Hasher {
-    /// Puts the text together in a buffer that was used before.
-    pub(crate) fn within(mut buffer: Vec<u8>) -> Self {
+    /// Leaves fields out that are `null`. It puts the text together in a buffer that was used before.
+    pub(crate) fn without_nulls(mut buffer: Vec<u8>) -> Self {
         buffer.clear();
-        Self { canonical: buffer }
+        Self {
+            canonical: buffer,
+            nulls: Nulls::Absent,
+        }
+    }
+
+    /// Returns whether a field that is `null` was left out.
+    pub(crate) fn has_dropped_nulls(&self) -> bool {
+        self.nulls == Nulls::Dropped
     }
 
     /// Adds one JSON text, as serde_json writes and keeps them.
@@ -42,6 +66,7 @@ impl Hasher {
             at: 0,
             copied: 0,
             into: &mut self.canonical,
+            nulls: &mut self.nulls,
             fields: SmallVec::new(),
         };
         reader.value(Json::DEEPEST)?;
@@ -73,6 +98,7 @@ struct Reader<'a> {
     /// What is before this is in the copy.
     copied: usize,
     into: &'a mut Vec<u8>,
+    nulls: &'a mut Nulls,
     /// Of the objects that are being read, the inner ones' last.
     fields: SmallVec<[Field; 8]>,
 }
@@ -81,6 +107,7 @@ struct Reader<'a> {
 struct Field {
     whole: Range<usize>,
     key: Range<usize>,
+    is_dropped: bool,
 }
 
 impl Field {
@@ -127,28 +154,35 @@ impl Reader<'_> {
         let key = start + 1..self.place() - 1;
         self.peek();
         self.expect(b':')?;
+        self.peek();
+        let value = self.at;
         self.value(depth)?;
+        let is_dropped = *self.nulls != Nulls::Kept && self.json[value..self.at] == *b"null";
+        if is_dropped {
+            *self.nulls = Nulls::Dropped;
+        }
         self.comma(b'}')?;
         Ok(Field {
             whole: start..self.place(),
             key,
+            is_dropped,
         })
     }
 
-    /// Sorts the copied fields of one object. Of a key that is there more than once the last
-    /// counts, as for readers.
+    /// Sorts the copied fields of one object, and removes those that do not count. Of a key that is
+    /// there more than once the last counts, as for readers.
     fn sort(&mut self, outer: usize) {
         let (fields, into) = (&mut self.fields[outer..], &mut *self.into);
-        if fields.is_sorted_by(|one, other| one.key(into) < other.key(into)) {
+        if fields.is_sorted_by(|one, other| one.key(into) < other.key(into))
+            && !fields.iter().any(|field| field.is_dropped)
+        {
             return;
         }
         let unsorted = fields[0].whole.start..into.len();
         fields.sort_by(|one, other| one.key(into).cmp(other.key(into)));
         for (at, field) in fields.iter().enumerate() {
-            if fields
-                .get(at + 1)
-                .is_none_or(|next| next.key(into) != field.key(into))
-            {
+            let next = fields.get(at + 1);
+            if !field.is_dropped && next.is_none_or(|next| next.key(into) != field.key(into)) {
                 into.extend_from_within(field.whole.clone());
             }
         }
@@ -281,6 +315,33 @@ mod tests {
         assert_ne!(of("[[1],2]"), of("[[1,2]]"));
         assert_ne!(of(r#"{"a":"1,b:2"}"#), of(r#"{"a":1,"b":2}"#));
         assert_ne!(of("[]"), of("{}"));
+    }
+
+    #[test]
+    fn a_null_counts_as_no_field_where_that_is_asked_for() {
+        let of = |json: &str| {
+            let mut hasher = Hasher::without_nulls(Vec::new());
+            hasher.push(json.as_bytes()).unwrap();
+            (hasher.finish(), hasher.has_dropped_nulls())
+        };
+        let same = [
+            r#"{"a":{"b":1}}"#,
+            r#"{"a":{"b":1,"c":null}}"#,
+            r#"{"z" : null , "a":{ "c":null ,"b":1}}"#,
+            r#"{"a":{"b":1,"c":2,"c":null}}"#,
+        ];
+        for (at, json) in same.iter().enumerate() {
+            assert_eq!(of(json), (of(same[0]).0, at > 0), "{json}");
+        }
+        assert_eq!(of(same[0]).0, self::of(same[0]));
+        for other in [
+            r#"{"a":{"b":1},"c":[null]}"#,
+            r#"{"a":{"b":1},"c":"null"}"#,
+            r#"{"a":{"b":1},"c":{"d":null}}"#,
+        ] {
+            assert_ne!(of(other).0, of(same[0]).0, "{other}");
+        }
+        assert_ne!(of("[null]").0, of("[]").0);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::json::problem::json_problem;
 use crate::json::writing::{self, Unwritten, Writes};
 use crate::message::fingerprint::Hasher;
 use crate::message::key::Key;
+use crate::message::redact::parts::{self, Part};
 use crate::message::redact::redact;
 use crate::metrics;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
@@ -41,6 +42,8 @@ pub struct CallBuilder {
     buffer: Vec<u8>,
     chosen: Option<Hasher>,
     fingerprint_off: bool,
+    /// Whether the fingerprint leaves nulls out.
+    has_nulls: bool,
     error: Option<ArgumentError>,
 }
 
@@ -60,8 +63,23 @@ pub(crate) struct CallRequest {
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
     pub(crate) claim: Claim,
+    /// Whether its fingerprint leaves nulls out, which releases before counted.
+    has_nulls: bool,
     /// An empty buffer, which the result may use.
     pub(crate) buffer: Vec<u8>,
+}
+
+impl CallRequest {
+    /// Takes the fingerprint that releases before recorded for the message, once, if it is another
+    /// one.
+    pub(crate) fn count_nulls(&mut self) -> bool {
+        let mut all = Hasher::default();
+        let counts = std::mem::take(&mut self.has_nulls) && all.push(&self.claim.payload).is_ok();
+        if counts {
+            self.claim.fingerprint = Some(all.finish());
+        }
+        counts
+    }
 }
 
 impl CallBuilder {
@@ -89,6 +107,7 @@ impl CallBuilder {
             buffer: Vec::with_capacity(USUAL),
             chosen: None,
             fingerprint_off: false,
+            has_nulls: false,
             error: None,
         }
     }
@@ -197,7 +216,7 @@ impl CallBuilder {
 
     fn check(&mut self) -> Result<CallRequest, Error> {
         self.end();
-        self.redact();
+        let hidden = self.redact();
         let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
@@ -245,6 +264,21 @@ impl CallBuilder {
             handler: Arc::clone(&named.name),
             key,
         };
+        let sealed = match &idem.shared().seal {
+            Some(keys) => keys.seal(&id, hidden),
+            None => None,
+        };
+        let limit = idem.shared().limits.payload;
+        if sealed
+            .as_ref()
+            .is_some_and(|sealed| sealed.weight() > limit)
+        {
+            return Err(Error::PayloadTooLarge {
+                handler: id.handler.to_string(),
+                key: id.key.to_string(),
+                limit,
+            });
+        }
         let Handler {
             retries,
             on_crash,
@@ -259,6 +293,7 @@ impl CallBuilder {
             fingerprint,
             payload,
             redacted: named.redacted.clone(),
+            sealed: sealed.map(Arc::new),
             budget: Budget {
                 retries,
                 on_crash,
@@ -276,6 +311,7 @@ impl CallBuilder {
             idem,
             id,
             claim,
+            has_nulls: self.has_nulls,
             buffer,
         })
     }
@@ -288,10 +324,10 @@ impl CallBuilder {
         self.buffer.push(b'}');
     }
 
-    /// Redacts the payload.
-    fn redact(&mut self) {
+    /// Redacts the payload, and returns the parts if there is a key to seal them with.
+    fn redact(&mut self) -> Vec<Part> {
         if self.handler.redact.is_empty() || self.error.is_some() {
-            return;
+            return Vec::new();
         }
         self.handler.spelling.called();
         match redact(&self.buffer, self.handler.redact) {
@@ -299,12 +335,34 @@ impl CallBuilder {
             Ok(payload) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
                 self.error = Some(ArgumentError::Payload(Unwritten::TooLarge));
             }
-            Ok(payload) => self.buffer = payload,
+            Ok(payload) => {
+                let payload = std::mem::replace(&mut self.buffer, payload);
+                return self.hidden(&payload);
+            }
             Err(error) => {
                 self.error = Some(ArgumentError::Payload(Unwritten::Codec(json_problem(
                     &error,
                 ))));
             }
+        }
+        Vec::new()
+    }
+
+    /// Returns the parts that were redacted of a payload, if there is a key to seal them with.
+    fn hidden(&self, payload: &[u8]) -> Vec<Part> {
+        let seals = self
+            .idem
+            .as_ref()
+            .is_some_and(|idem| idem.shared().seal.is_some());
+        let texts = (
+            std::str::from_utf8(payload),
+            std::str::from_utf8(&self.buffer),
+        );
+        match texts {
+            (Ok(original), Ok(shown)) if seals => {
+                parts::hidden(original, shown, "").unwrap_or_default()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -316,12 +374,13 @@ impl CallBuilder {
         if self.fingerprint_off || self.error.is_some() {
             return None;
         }
-        let mut all = Hasher::within(std::mem::take(&mut self.buffer));
+        let mut all = Hasher::without_nulls(std::mem::take(&mut self.buffer));
         if let Err(error) = all.push(payload) {
             self.error = Some(ArgumentError::Payload(Unwritten::Codec(error.to_string())));
             return None;
         }
         let fingerprint = all.finish();
+        self.has_nulls = all.has_dropped_nulls();
         self.buffer = all.into_buffer();
         Some(fingerprint)
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use super::sealed::Sealed;
 use crate::json::Json;
 use crate::protocol::encoding::cbor;
 
@@ -22,6 +23,10 @@ pub struct Action {
     #[n(2)]
     #[serde(rename = "deed")]
     pub kind: ActionKind,
+    /// The sealed parts of an edit's new payload. The letter takes them, so no history has any.
+    #[cbor(skip)]
+    #[serde(skip)]
+    pub(crate) sealed: Option<Sealed>,
 }
 
 /// The person who did something, and their reason, as far as they gave them.
@@ -56,6 +61,9 @@ pub enum ActionKind {
         #[cbor(with = "cbor::json")]
         Json,
     ),
+    /// The content was erased, also from the history; an open letter was closed.
+    #[n(4)]
+    Erased,
 }
 
 impl ActionKind {
@@ -66,6 +74,7 @@ impl ActionKind {
             ActionKind::Discarded => "discarded",
             ActionKind::Restored => "restored",
             ActionKind::Edited(_) => "edited",
+            ActionKind::Erased => "erased",
         }
     }
 }

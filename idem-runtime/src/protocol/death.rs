@@ -36,6 +36,7 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         arguments,
         record_key: None,
         reused: None,
+        sealed: live.sealed.map(Arc::unwrap_or_clone),
     };
     // A buried message that was redriven without a claim is buried again with its old cause.
     if let Some(RedrivenFrom {
@@ -109,6 +110,7 @@ pub(super) fn bury_unread(
         arguments: None,
         record_key: None,
         reused: None,
+        sealed: buried.sealed.clone(),
     };
     buried.cause.clone().write_to(&mut letter);
     died(settled, letter)

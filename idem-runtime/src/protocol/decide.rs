@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::action::ActionKind;
+use super::action::{ActionKind, Actor};
 use super::attempt::PastAttempt;
 use super::death::{bury, bury_unread};
 use super::decision::{Change, Decision, Facts, LetterChange, acted, keep, put};
 use super::letter::{DeadLetterId, Reason};
-use super::record::{Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement};
+use super::record::{
+    Budget, Live, Phase, Record, RecordId, RedrivenFrom, Settled, Settlement, StoredResult,
+};
 use super::step::{Claim, Failed, Grant, RedrivePayload, Reply, Step};
 use super::whole::whole;
 use crate::clock::after;
@@ -117,17 +119,20 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
         Step::Edit {
             letter,
             payload,
+            sealed,
             by,
         } => match record {
-            Some(Record::Settled(settled)) if settled.end == Settlement::Dead(*letter) => acted(
-                Change::Keep,
-                *letter,
-                ActionKind::Edited(payload.clone()),
-                by,
-                facts,
-            ),
+            Some(Record::Settled(settled)) if settled.end == Settlement::Dead(*letter) => {
+                let kind = ActionKind::Edited(payload.clone());
+                let mut edit = acted(Change::Keep, *letter, kind, by, facts);
+                if let LetterChange::Action { act, .. } = &mut edit.letter {
+                    act.sealed.clone_from(sealed);
+                }
+                edit
+            }
             _ => keep(Reply::LetterNotOpen),
         },
+        Step::Erase { letter, by } => erase(record, *letter, by, facts),
         Step::Issue { ttl } => match record {
             Some(Record::Live(_)) => keep(Reply::AlreadyIssued),
             Some(Record::Settled(settled)) if !settled.expired(facts.now) => {
@@ -221,6 +226,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     live.fingerprint = wanted.fingerprint;
     live.payload = Arc::clone(&wanted.payload);
     live.redacted.clone_from(&wanted.redacted);
+    live.sealed.clone_from(&wanted.sealed);
     if wanted.origin.is_some() {
         live.origin.clone_from(&wanted.origin);
     }
@@ -337,6 +343,39 @@ fn sweep(record: Option<Record>, facts: &Facts) -> Decision {
     }
 }
 
+/// Erases a result, or a letter's content. A message that runs or waits is left alone.
+fn erase(
+    record: Option<Record>,
+    letter: Option<DeadLetterId>,
+    by: &Actor,
+    facts: &Facts,
+) -> Decision {
+    let settled = match record {
+        Some(Record::Live(_)) => return keep(Reply::LetterNotOpen),
+        Some(Record::Settled(settled)) => Some(settled),
+        None => None,
+    };
+    match (settled, letter) {
+        (Some(settled), None) if matches!(settled.end, Settlement::Done(_)) => {
+            let end = Settlement::Done(StoredResult::Erased);
+            put(Record::Settled(Settled { end, ..settled }), Reply::Recorded)
+        }
+        (_, None) => keep(Reply::Unchanged),
+        (settled, Some(letter)) => {
+            let change = match settled {
+                Some(settled) if settled.end == Settlement::Dead(letter) => {
+                    let (end, at) = (Settlement::Discarded(letter), facts.now);
+                    Change::Put(Record::Settled(Settled { end, at, ..settled }))
+                }
+                Some(_) => Change::Keep,
+                // A ledger of several machines writes a letter with the row of its record.
+                None => Change::Remove,
+            };
+            acted(change, letter, ActionKind::Erased, by, facts)
+        }
+    }
+}
+
 /// Returns the live record of a redriven message. It waits as after a failed attempt, so that a
 /// letter is written if no claim follows.
 fn rearmed(
@@ -349,6 +388,7 @@ fn rearmed(
     let RedrivePayload {
         payload,
         redacted,
+        sealed,
         origin,
         cause,
         arguments,
@@ -357,6 +397,7 @@ fn rearmed(
         // The token of the attempt before is no longer valid.
         token: facts.token,
         redacted: (!redacted.is_empty()).then(|| redacted.as_slice().into()),
+        sealed: sealed.clone(),
         origin: origin.clone(),
         redriven: Some(Box::new(RedrivenFrom {
             letter,

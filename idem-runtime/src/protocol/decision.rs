@@ -198,6 +198,7 @@ pub(super) fn acted(
         at: facts.now,
         by: by.clone(),
         kind,
+        sealed: None,
     });
     Decision {
         record,

@@ -1,5 +1,6 @@
 //! A dead letter: everything that a person needs to judge and repair a message.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +17,7 @@ use super::attempt::PastAttempt;
 use super::origin::Origin;
 use super::record::RecordId;
 use super::reused::Reused;
+use super::sealed::Sealed;
 use crate::clock::after;
 use crate::json::Json;
 use crate::ledger::LedgerError;
@@ -86,7 +88,8 @@ impl FromStr for DeadLetterId {
 /// It is written in one atomic write with its record. Open letters never expire.
 ///
 /// If the handler has `redact(…)`, the letter cannot be run from its payload until the redacted
-/// parts are filled in: [`missing`](Self::missing) lists them.
+/// parts are filled in, unless they are [sealed](Self::sealed): [`missing`](Self::missing) lists
+/// them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Encode, Decode)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -171,6 +174,11 @@ pub struct DeadLetter {
     #[n(19)]
     #[serde(default)]
     pub reused: Option<Reused>,
+    /// The redacted parts, if the service had a [key](crate::SealKeys) to seal them with: a run and
+    /// a republish open them.
+    #[n(20)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
 }
 
 impl DeadLetter {
@@ -241,7 +249,8 @@ impl DeadLetter {
     }
 
     /// Returns the redacted paths without a value: [`REDACTED`](crate::dead_letters::REDACTED) stands at them in
-    /// `payload`. If there are none, the payload is complete and can be published again.
+    /// `payload`, and they are not [sealed](Self::sealed). If there are none, the message is
+    /// complete and can be published again.
     ///
     /// In a message that no handler could take, fields are redacted wherever they stand, so all
     /// paths are returned or none.
@@ -251,10 +260,13 @@ impl DeadLetter {
 
     /// Returns the redacted paths without a value in this payload.
     pub(crate) fn missing_in(&self, payload: &Json) -> impl Iterator<Item = &str> {
-        let text = payload.as_str();
+        let payload = self.with_sealed_places(payload);
         // Its fields need not be where the paths lead.
-        let cause = self.is_buried().then(|| text.contains(REDACTED));
+        let cause = self
+            .is_buried()
+            .then(|| payload.as_str().contains(REDACTED));
         let lacks = move |path: &str| {
+            let text = payload.as_str();
             // A handler with one argument takes that argument's value alone, too.
             let alone = path
                 .split_once('.')
@@ -267,11 +279,28 @@ impl DeadLetter {
             .filter(move |path| lacks(path))
     }
 
+    /// Returns a payload with something in each place that is sealed.
+    fn with_sealed_places<'a>(&self, payload: &'a Json) -> Cow<'a, Json> {
+        match &self.sealed {
+            Some(sealed) if payload.as_str().contains(REDACTED) => Cow::Owned(
+                self.filled_in(payload, |place| sealed.has(place).then(|| "0".to_owned())),
+            ),
+            _ => Cow::Borrowed(payload),
+        }
+    }
+
     /// Returns whether a person has changed the payload.
     pub fn is_edited(&self) -> bool {
         self.history
             .iter()
             .any(|act| matches!(act.kind, ActionKind::Edited(_)))
+    }
+
+    /// Returns whether its content was [erased](crate::Idem::erase).
+    pub fn is_erased(&self) -> bool {
+        self.history
+            .iter()
+            .any(|act| act.kind == ActionKind::Erased)
     }
 
     /// Returns the message's size in bytes, if the payload is only its beginning and was not
@@ -283,7 +312,11 @@ impl DeadLetter {
     /// Applies a person's action to the letter, and adds it to the history. For ledgers.
     pub fn act(&mut self, mut act: Action) {
         match &mut act.kind {
-            ActionKind::Edited(payload) => std::mem::swap(&mut self.payload, payload),
+            ActionKind::Edited(payload) => {
+                std::mem::swap(&mut self.payload, payload);
+                self.sealed = act.sealed.take();
+            }
+            ActionKind::Erased => self.erase(&act),
             ActionKind::Redriven => self.close(LetterState::Redriven, &act),
             ActionKind::Discarded => self.close(LetterState::Discarded, &act),
             ActionKind::Restored => {
@@ -291,6 +324,26 @@ impl DeadLetter {
             }
         }
         self.history.push(act);
+    }
+
+    /// Removes the content, also that of the history, and closes the letter if it is open.
+    fn erase(&mut self, act: &Action) {
+        if self.state == LetterState::Open {
+            self.close(LetterState::Discarded, act);
+        }
+        (self.payload, self.sealed) = (Json::from(()), None);
+        (self.error, self.reused) = (None, None);
+        self.attempts
+            .iter_mut()
+            .for_each(|attempt| attempt.error = None);
+        for past in &mut self.history {
+            if let ActionKind::Edited(before) = &mut past.kind {
+                *before = Json::from(());
+            }
+        }
+        if let Some(origin) = &mut self.origin {
+            origin.headers.clear();
+        }
     }
 
     fn close(&mut self, state: LetterState, act: &Action) {

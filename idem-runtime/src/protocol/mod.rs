@@ -16,6 +16,7 @@ pub(crate) mod note;
 mod origin;
 mod record;
 mod reused;
+mod sealed;
 mod step;
 mod whole;
 
@@ -27,10 +28,11 @@ pub use letter::{DeadLetter, DeadLetterId, LetterState, Reason};
 pub use note::{ExpectedNote, Note, NoteChange, check_keys, unnotified_key};
 pub use origin::Origin;
 pub use record::{
-    Budget, BuryCause, Fingerprint, Live, OnCrash, Phase, Record, RecordId, RedrivenFrom, Settled,
-    Settlement, StoredResult,
+    Budget, BuryCause, FIRST_VERSION, Fingerprint, Live, OnCrash, Phase, Record, RecordId,
+    RedrivenFrom, Settled, Settlement, StoredResult,
 };
 pub use reused::{Difference, Holder, Reused};
+pub use sealed::Sealed;
 pub use step::{
     Bury, Claim, Failed, Foreseen, Grant, RedrivePayload, Reply, Seen, Step, WholeAttempt,
 };

@@ -12,6 +12,7 @@ use super::attempt::PastAttempt;
 use super::letter::{DeadLetter, DeadLetterId, Reason};
 use super::origin::Origin;
 use super::reused::Reused;
+use super::sealed::Sealed;
 use crate::clock::after;
 use crate::ledger::LedgerError;
 use crate::protocol::encoding::{self, cbor};
@@ -111,6 +112,10 @@ pub struct Live {
     /// The dead record that was redriven, until an attempt of it has ended.
     #[n(11)]
     pub redriven: Option<Box<RedrivenFrom>>,
+    /// The redacted parts, if the last claim had a key to seal them with.
+    #[n(12)]
+    #[cbor(with = "cbor::shared", has_nil)]
+    pub sealed: Option<Arc<Sealed>>,
 }
 
 impl Live {
@@ -133,7 +138,14 @@ impl Live {
             redacted: None,
             origin: None,
             redriven: None,
+            sealed: None,
         }
+    }
+
+    /// Returns the size of what the message itself takes in the record, in bytes.
+    #[cfg(feature = "sled")]
+    pub(crate) fn weight(&self) -> usize {
+        self.payload.len() + self.sealed.as_ref().map_or(0, |sealed| sealed.weight())
     }
 }
 
@@ -393,20 +405,41 @@ pub enum Settlement {
     Issued,
 }
 
+/// The version of a handler that gives none.
+pub const FIRST_VERSION: u32 = 1;
+
 /// A recorded result.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 #[non_exhaustive]
 pub enum StoredResult {
     /// The result as JSON.
     #[n(0)]
-    Json(
+    Json {
+        /// The JSON.
         #[n(0)]
         #[cbor(with = "cbor::bytes")]
-        Arc<[u8]>,
-    ),
+        json: Arc<[u8]>,
+        /// The handler's version when it was recorded, from [`FIRST_VERSION`].
+        #[n(1)]
+        #[cbor(with = "cbor::version", has_nil)]
+        version: u32,
+    },
     /// The result was larger than the limit, and only its size is kept, in bytes.
     #[n(1)]
     TooLarge(#[n(0)] u64),
+    /// The result was [erased](crate::Idem::erase).
+    #[n(2)]
+    Erased,
+}
+
+impl StoredResult {
+    /// Returns a result that the first version of its handler recorded.
+    pub fn json(json: impl Into<Arc<[u8]>>) -> Self {
+        Self::Json {
+            json: json.into(),
+            version: FIRST_VERSION,
+        }
+    }
 }
 
 impl Settled {

@@ -11,6 +11,7 @@ use super::letter::{DeadLetter, DeadLetterId};
 use super::note::NoteChange;
 use super::origin::Origin;
 use super::record::{Budget, BuryCause, Fingerprint, Record, StoredResult};
+use super::sealed::Sealed;
 use crate::json::Json;
 
 /// One step of a record. A ledger makes it atomically, and durably before it answers.
@@ -78,6 +79,16 @@ pub enum Step {
         letter: DeadLetterId,
         /// The new payload.
         payload: Json,
+        /// Its sealed parts, if it has any.
+        sealed: Option<Sealed>,
+        /// The person, and their reason.
+        by: Actor,
+    },
+    /// Forgets the content of a settled message, and keeps that it is settled: its result, or the
+    /// content of a letter. The message of an open letter is [discarded](Self::Discard).
+    Erase {
+        /// A letter of the record, open or closed. `None` is the recorded result.
+        letter: Option<DeadLetterId>,
         /// The person, and their reason.
         by: Actor,
     },
@@ -103,13 +114,13 @@ impl Step {
     /// Returns about how many bytes a ledger writes for it.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Claim(claim) => claim.payload.len(),
+            Self::Claim(claim) => claim.weight(),
             Self::Complete {
-                result: StoredResult::Json(json),
+                result: StoredResult::Json { json, .. },
                 notes,
                 ..
             } => json.len() + NoteChange::weight(notes),
-            Self::Attempt(whole) => whole.claim.payload.len() + whole.report.weight(),
+            Self::Attempt(whole) => whole.claim.weight() + whole.report.weight(),
             _ => 0,
         }
     }
@@ -201,6 +212,8 @@ pub struct Claim {
     pub payload: Arc<[u8]>,
     /// The dotted paths into the payload that the handler redacts. `None` if it redacts nothing.
     pub redacted: Option<Arc<[String]>>,
+    /// The redacted parts, if there is a key to seal them with.
+    pub sealed: Option<Arc<Sealed>>,
     /// The handler's budget.
     pub budget: Budget,
     /// How long the claim lasts unless it is renewed.
@@ -210,7 +223,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Returns a claim without a nonce, a fingerprint, redacted paths and an origin.
+    /// Returns a claim without a nonce, a fingerprint, redacted and sealed parts, and an origin.
     pub fn new(
         owner: impl Into<Arc<str>>,
         payload: impl Into<Arc<[u8]>>,
@@ -223,10 +236,15 @@ impl Claim {
             fingerprint: None,
             payload: payload.into(),
             redacted: None,
+            sealed: None,
             budget,
             lease,
             origin: None,
         }
+    }
+
+    fn weight(&self) -> usize {
+        self.payload.len() + self.sealed.as_ref().map_or(0, |sealed| sealed.weight())
     }
 
     /// Sets the number of this claim among those of its owner.
@@ -262,6 +280,8 @@ pub struct Bury {
     pub payload: Json,
     /// The redacted paths.
     pub redacted: Vec<String>,
+    /// The redacted parts, if there is a key to seal them with.
+    pub sealed: Option<Sealed>,
     /// Why no handler can take it.
     pub cause: BuryCause,
     /// Where it came from.
@@ -283,6 +303,7 @@ impl Bury {
             fingerprint,
             payload: payload.into(),
             redacted: Vec::new(),
+            sealed: None,
             cause,
             origin,
             ttl,
@@ -298,6 +319,8 @@ pub struct RedrivePayload {
     pub payload: Arc<[u8]>,
     /// The redacted paths.
     pub redacted: Vec<String>,
+    /// The sealed parts.
+    pub sealed: Option<Arc<Sealed>>,
     /// Where it came from.
     pub origin: Option<Arc<Origin>>,
     /// The cause of a message that was buried.
@@ -312,6 +335,7 @@ impl RedrivePayload {
         Self {
             payload: payload.into(),
             redacted: Vec::new(),
+            sealed: None,
             origin: None,
             cause: None,
             arguments: None,
@@ -392,11 +416,12 @@ pub enum Reply {
     /// To a report or a renewal: the claim has passed to another attempt, and nothing was written.
     LeaseLost,
     /// To a person's action: the letter is not open. To a restore: it is not closed, a claim has
-    /// followed, or its record has expired.
+    /// followed, or its record has expired. To an erasure: its record is not settled, or the letter
+    /// does not exist.
     LetterNotOpen,
     /// To an issue: the key was issued before.
     AlreadyIssued,
-    /// To a sweep: nothing was due.
+    /// To a sweep: nothing was due. To an erasure: there is no result.
     Unchanged,
 }
 

@@ -364,6 +364,7 @@ impl Life {
                     fingerprint: fingerprint.map(|byte| Fingerprint([byte; 16])),
                     payload: b"{}".as_slice().into(),
                     redacted: None,
+                    sealed: None,
                     budget: Budget {
                         retries: *retries,
                         on_crash: if *bury { OnCrash::Bury } else { OnCrash::Rerun },
@@ -384,7 +385,7 @@ impl Life {
                 let token = *token.get(&self.issued);
                 self.step(&Step::Complete {
                     token,
-                    result: StoredResult::Json([*result].into()),
+                    result: StoredResult::json([*result]),
                     notes: Vec::new(),
                 });
             }
@@ -434,6 +435,7 @@ impl Life {
                 if let Some(letter) = letter(index, &self.letters) {
                     self.step(&Step::Edit {
                         letter,
+                        sealed: None,
                         payload: 7.into(),
                         by: Actor::default(),
                     });
@@ -445,6 +447,7 @@ impl Life {
                     payload: "{".into(),
                     cause: BuryCause::undecodable("unreadable", None),
                     redacted: Vec::new(),
+                    sealed: None,
                     origin: Origin::new("rabbitmq", "orders"),
                     ttl: TTL,
                 })));
@@ -501,6 +504,30 @@ proptest! {
     }
 }
 
+/// A done record as releases before versions wrote it.
+const WITHOUT_VERSION: &[u8] = &[
+    1, 0x82, 1, 0x81, 0x86, 7, 0xf6, 0, 0, 1, 0x82, 0, 0x81, 0x82, 0, 0x81, 0x41, b'7',
+];
+
+#[test]
+fn a_result_without_a_version_is_read_and_written_as_it_was() {
+    let settled = |result| {
+        let end = Settlement::Done(result);
+        let at = Timestamp::UNIX_EPOCH;
+        Record::Settled(Settled::new(7, at, Duration::ZERO, 1, end))
+    };
+    let first = settled(StoredResult::json(*b"7"));
+    assert_eq!(Record::decode(WITHOUT_VERSION).unwrap(), first);
+    assert_eq!(first.encode().unwrap(), WITHOUT_VERSION);
+    let second = settled(StoredResult::Json {
+        json: (*b"7").into(),
+        version: 2,
+    });
+    let stored = second.encode().unwrap();
+    assert_eq!(Record::decode(&stored).unwrap(), second);
+    assert_eq!(stored.len(), WITHOUT_VERSION.len() + 1);
+}
+
 #[test]
 fn a_check_that_is_left_out_is_found() {
     // The seeded bug: a completion with a stale token that is let through.
@@ -522,7 +549,7 @@ fn a_check_that_is_left_out_is_found() {
     let let_through = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let step = Step::Complete {
             token: stale,
-            result: StoredResult::Json([].into()),
+            result: StoredResult::json([]),
             notes: Vec::new(),
         };
         let before = life.record.clone();

@@ -1,6 +1,7 @@
 //! A process without an Idem, to test a ledger alone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::Claims;
 use crate::call::wait::wait;
@@ -30,6 +31,7 @@ impl Process {
             clock,
             instance: name.into(),
             claims: Claims::default(),
+            wait: Duration::ZERO,
         };
         Ok(Self { thread, context })
     }

@@ -21,27 +21,30 @@ const PAST: Fields = Each(&Struct(6, &[(3, Enum(0, &[]))]));
 const ORIGIN: Fields = Struct(6, &[]);
 const REUSED: Fields = Struct(3, &[(0, Enum(0, &[])), (1, Each(&Struct(3, &[])))]);
 const REDRIVEN: Fields = Struct(5, &[(3, Struct(5, &[(2, Enum(0, &[])), (4, REUSED)]))]);
+const SEALED: Fields = Struct(3, &[]);
 pub(crate) const LIVE: Fields = Struct(
-    12,
+    13,
     &[
         (4, Struct(3, &[])),
         (6, PAST),
         (8, Enum(6, &[])),
         (10, ORIGIN),
         (11, REDRIVEN),
+        (12, SEALED),
     ],
 );
 pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(0, &[(0, Enum(0, &[]))]))]);
 pub(crate) const LIVE_RECORD: Fields = Enum(0, &[(0, LIVE)]);
 pub(crate) const SETTLED_RECORD: Fields = Enum(0, &[(0, SETTLED)]);
 pub(crate) const DEAD_LETTER: Fields = Struct(
-    20,
+    21,
     &[
         (4, Enum(0, &[])),
         (5, PAST),
         (6, Enum(0, &[])),
         (14, ORIGIN),
         (19, REUSED),
+        (20, SEALED),
     ],
 );
 

@@ -7,7 +7,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use idem_runtime::protocol::{
     Budget, BuryCause, Change, DeadLetter, DeadLetterId, Decision, Facts, Fingerprint, Holder,
     LetterChange, Live, OnCrash, Origin, PastAttempt, Phase, Record, RecordId, RedrivenFrom, Reply,
-    Reused, Settled, Settlement, Step, StoredResult, decide,
+    Reused, Sealed, Settled, Settlement, Step, StoredResult, decide,
 };
 use idem_runtime::{
     LetterState,
@@ -113,6 +113,7 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
         .map(Into::into);
     live.origin = maybe(from, origin)?.map(Arc::new);
     live.redriven = maybe(from, redriven)?.map(Box::new);
+    live.sealed = maybe(from, sealed)?.map(Arc::new);
     Ok(live)
 }
 
@@ -161,11 +162,19 @@ fn reused(from: &mut Unstructured<'_>) -> Result<Reused> {
     ))
 }
 
+fn sealed(from: &mut Unstructured<'_>) -> Result<Sealed> {
+    let (key, places) = (text(from)?, several(from, text)?);
+    Ok(read(json!({ "key": key, "places": places })))
+}
+
 fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
     let (token, fingerprint) = (from.arbitrary()?, fingerprint(from)?);
     let (at, ttl, attempts) = (time(from)?, millis(from)?, from.arbitrary()?);
     let end = match from.int_in_range(0..=4)? {
-        0 => Settlement::Done(StoredResult::Json(from.arbitrary()?)),
+        0 => Settlement::Done(StoredResult::Json {
+            json: from.arbitrary()?,
+            version: from.arbitrary()?,
+        }),
         1 => Settlement::Done(StoredResult::TooLarge(from.arbitrary()?)),
         2 => Settlement::Dead(id(from)?),
         3 => Settlement::Discarded(id(from)?),
@@ -198,6 +207,7 @@ fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
         "cut_from": from.arbitrary::<Option<u64>>()?,
         "record_key": from.arbitrary::<Option<String>>()?,
         "reused": maybe(from, reused)?,
+        "sealed": maybe(from, sealed)?,
     });
     Ok(read(letter))
 }

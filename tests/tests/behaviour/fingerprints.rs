@@ -2,9 +2,15 @@
 //! hear of.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
-use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Error, idempotent};
+use idem_runtime::dead_letters::AttemptOutcome;
+use idem_runtime::ledger::Ledger;
+use idem_runtime::protocol::{Budget, Claim, Failed, RecordId, Reply, Step, StoredResult};
+use idem_runtime::testing::internals::fingerprint;
+use idem_runtime::testing::{ManualClock, MemoryLedger, open_on, temporary};
+use idem_runtime::{Error, Idem, idempotent};
 use serde::{Deserialize, Serialize};
 
 use crate::common::{Body, on};
@@ -208,7 +214,7 @@ async fn a_key_whose_time_is_over_may_have_another_content() {
     idem.scope(async {
         hour(1, 1, &body).await.unwrap();
         assert_reused(hour(1, 2, &body).await);
-        clock.advance(std::time::Duration::from_secs(3600));
+        clock.advance(Duration::from_secs(3600));
         assert_eq!(hour(1, 2, &body).await.unwrap(), 2);
     })
     .await;
@@ -220,6 +226,59 @@ async fn numbers_of_128_bits_count_to_the_last_digit() {
     idem.scope(async {
         number(1, u128::MAX, &body).await.unwrap();
         assert_reused(number(1, u128::MAX - 1, &body).await);
+    })
+    .await;
+}
+
+#[idempotent(name = "prints.option", key = "id", skip(body))]
+async fn option(id: u32, note: Option<&str>, body: &Body) -> Result<u32, Error> {
+    Ok(body.start())
+}
+
+/// A claim of a message as releases made it that counted its nulls.
+fn counting_nulls(payload: &str) -> Claim {
+    let budget = Budget::new(3, Duration::from_secs(3600));
+    let claim = Claim::new(
+        "an old one",
+        payload.as_bytes(),
+        budget,
+        Duration::from_secs(30),
+    );
+    claim.fingerprint(fingerprint(&[payload.as_bytes()]).unwrap())
+}
+
+#[tokio::test]
+async fn a_record_of_before_that_counts_a_null_is_found_and_another_content_is_not() {
+    let (clock, body) = (ManualClock::default(), Body::open());
+    let ledger = MemoryLedger::new(Arc::new(clock.clone()));
+    let claim = async |id: u32, payload: &str| {
+        let id = RecordId::new("prints.option", id.to_string());
+        let step = Step::Claim(counting_nulls(payload));
+        match ledger.apply(&id, step).await.unwrap() {
+            Reply::Run(grant) => (id, grant.token),
+            reply => panic!("{reply:?}"),
+        }
+    };
+    let (done, token) = claim(1, r#"{"id":1,"note":null}"#).await;
+    let (result, notes) = (StoredResult::json(*b"17"), Vec::new());
+    let step = Step::Complete {
+        token,
+        result,
+        notes,
+    };
+    ledger.apply(&done, step).await.unwrap();
+    let (failed, token) = claim(2, r#"{"id":2,"note":null}"#).await;
+    let failure = Failed::new(token, AttemptOutcome::Failed, Duration::ZERO);
+    ledger.apply(&failed, Step::Fail(failure)).await.unwrap();
+    let idem = open_on(Idem::builder().clock(Arc::new(clock)), ledger.clone()).unwrap();
+    idem.scope(async {
+        for _ in 0..2 {
+            assert_eq!(option(1, None, &body).await.unwrap(), 17);
+            assert_reused(option(1, Some("ring"), &body).await);
+        }
+        assert_reused(option(2, Some("ring"), &body).await);
+        assert_eq!(option(2, None, &body).await.unwrap(), 1);
+        assert_eq!(option(2, None, &body).await.unwrap(), 1);
     })
     .await;
 }

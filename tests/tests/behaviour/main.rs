@@ -8,11 +8,14 @@
 )]
 
 mod burying;
+mod changing_a_handler;
 mod closing;
+mod closures;
 mod common;
 mod dead_letters;
 mod deliveries;
 mod dropped_calls;
+mod erasing;
 mod existing;
 mod fingerprints;
 mod issuing;
@@ -34,6 +37,7 @@ mod reopening;
 mod replays;
 mod retries;
 mod running_letters;
+mod sealing;
 mod shapes;
 mod shared_ledger;
 mod single_flight;
@@ -43,4 +47,5 @@ mod sweeping;
 mod sync_handlers;
 mod transaction_modes;
 mod transactions;
+mod waiting_for_a_folder;
 mod which_idem;

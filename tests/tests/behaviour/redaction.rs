@@ -83,7 +83,7 @@ fn assert_no_secret_in(folder: &Path) {
     assert!(seen, "not even the rest of the payload is in the folder");
 }
 
-fn for_each_file(folder: &Path, look: &mut impl FnMut(&Path, &[u8])) {
+pub(crate) fn for_each_file(folder: &Path, look: &mut impl FnMut(&Path, &[u8])) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {

@@ -115,7 +115,7 @@ fn ended(run: &Run, handler: &str, key: &str, told: Option<&Answer>) {
     };
     let open: Vec<_> = run.open_letters(handler, key).collect();
     match end {
-        Settlement::Done(StoredResult::Json(json)) => {
+        Settlement::Done(StoredResult::Json { json, .. }) => {
             assert!(open.is_empty(), "{run}");
             let value = serde_json::from_slice(json).unwrap();
             assert_eq!(told, Some(&Answer::Ok(value)), "{run}");

@@ -390,7 +390,7 @@ pub(crate) fn report(token: u64, ending: Ending) -> Step {
     match ending {
         Ending::Done => Step::Complete {
             token,
-            result: StoredResult::Json(token.to_string().into_bytes().into()),
+            result: StoredResult::json(token.to_string().into_bytes()),
             notes: Vec::new(),
         },
         Ending::GivenBack => Step::GiveBack { token },
@@ -401,7 +401,7 @@ pub(crate) fn report(token: u64, ending: Ending) -> Step {
 /// The token of the start that a result came from.
 pub(crate) fn start_of(result: &StoredResult) -> u64 {
     match result {
-        StoredResult::Json(json) => std::str::from_utf8(json).unwrap().parse().unwrap(),
+        StoredResult::Json { json, .. } => std::str::from_utf8(json).unwrap().parse().unwrap(),
         other => unreachable!("a result of the model is its JSON: {other:?}"),
     }
 }

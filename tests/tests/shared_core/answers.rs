@@ -74,6 +74,7 @@ async fn live(server: &Server, member: &Member, fault: Option<StoreFault>) -> Ve
     let letter = letter_of(step("dead", fail(failed, AttemptOutcome::Permanent)).await);
     let edit = Step::Edit {
         letter,
+        sealed: None,
         payload: "{}".into(),
         by: by(),
     };

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, poll_immediate};
 use idem_runtime::ledger::{Ledger, LedgerError};
-use idem_runtime::protocol::Reply;
+use idem_runtime::protocol::{NoteChange, Reply, Step};
 use idem_runtime::testing::{StoreCall, StoreFault};
 
 use crate::common::{Member, Server, complete, id};
@@ -17,11 +17,16 @@ async fn claim_together(
     member: &Member,
     keys: &[String],
 ) -> Vec<Result<Reply, LedgerError>> {
-    member.network.next(StoreCall::Write, LATE);
     let ledger = &member.ledger;
-    let first = tokio::spawn(ledger.apply(&id("first"), member.claim(u64::MAX)));
-    while server.store.calls().writes == 0 {
-        tokio::task::yield_now().await;
+    // The first one is made by its caller, and the second one by the committer.
+    let mut earlier = Vec::new();
+    for nonce in [u64::MAX, u64::MAX - 1] {
+        member.network.next(StoreCall::Write, LATE);
+        let claim = member.claim(nonce);
+        earlier.push(tokio::spawn(ledger.apply(&id(&nonce.to_string()), claim)));
+        while server.store.calls().writes < earlier.len() as u64 {
+            tokio::task::yield_now().await;
+        }
     }
     let claims = keys.iter().zip(1..);
     let claims =
@@ -30,7 +35,9 @@ async fn claim_together(
     // The last one is asked for by now, and it is behind the others in no queue.
     tokio::task::yield_now().await;
     let answers = server.until(join_all(claims)).await;
-    first.await.unwrap().unwrap();
+    for claim in earlier {
+        server.until(claim).await.unwrap().unwrap();
+    }
     answers.into_iter().map(Result::unwrap).collect()
 }
 
@@ -133,4 +140,45 @@ async fn notes_are_written_after_what_was_asked_for_before() {
     assert!(server.until(all).await.unwrap());
     assert!(member.ledger.record(&id("A")).await.unwrap().is_some());
     claim.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_step_that_is_asked_for_alone_is_made_although_its_caller_goes_away() {
+    let server = Server::start();
+    let member = server.member("P");
+    let heard = member.ledger.changed(&id("A")).unwrap();
+    member.network.next(StoreCall::Write, LATE);
+    let claim = tokio::spawn(member.ledger.apply(&id("A"), member.claim(1)));
+    while server.store.calls().writes == 0 {
+        tokio::task::yield_now().await;
+    }
+    claim.abort();
+    assert!(claim.await.unwrap_err().is_cancelled());
+    server.until(heard).await;
+    let record = member.ledger.record(&id("A")).await.unwrap();
+    // The answer was heard, so a report needs no read.
+    member.network.always(StoreCall::Read, StoreFault::Refused);
+    let report = complete(record.unwrap().token());
+    assert_eq!(member.step("A", report).await, Reply::Recorded);
+}
+
+/// It holds up what depends on its step, for a while, and nothing else.
+#[tokio::test]
+async fn a_caller_that_stands_still_stops_no_other() {
+    let server = Server::start();
+    let member = server.member("P");
+    member.network.next(StoreCall::Write, LATE);
+    let mut still = member.ledger.apply(&id("A"), member.claim(1));
+    while server.store.calls().writes == 0 {
+        assert!(poll_immediate(&mut still).await.is_none());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(member.start("B", 2).await.number, 1);
+    let note = NoteChange::put("n", "1");
+    let written = member.ledger.write_notes(vec![note], Vec::new());
+    assert!(server.until(written).await.unwrap());
+    let swept = member.ledger.apply(&id("A"), Step::Sweep);
+    assert_eq!(server.until(swept).await.unwrap(), Reply::Unchanged);
+    let claimed = server.until(still).await.unwrap();
+    assert_eq!(claimed, Reply::Run(member.start("A", 1).await));
 }

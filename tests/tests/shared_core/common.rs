@@ -103,7 +103,7 @@ pub(crate) fn id(key: &str) -> RecordId {
 pub(crate) fn complete(token: u64) -> Step {
     Step::Complete {
         token,
-        result: StoredResult::Json(b"1".as_slice().into()),
+        result: StoredResult::json(b"1".as_slice()),
         notes: Vec::new(),
     }
 }

@@ -20,6 +20,13 @@ pub struct Shop {
     seen: u64,
 }
 
+fn serde_json_of<T: serde::de::DeserializeOwned>(
+    _: u32,
+    recorded: serde_json::Value,
+) -> serde_json::Result<T> {
+    serde_json::from_value(recorded)
+}
+
 impl Shop {
     fn idem(&self) -> &Idem {
         self.idem.as_ref().unwrap_or(&self.shared)
@@ -36,6 +43,26 @@ impl Shop {
 
     fn transient(error: &Error) -> bool {
         matches!(error, Error::Closed { .. })
+    }
+
+    #[idempotent(key = "id", version = 2, upgrade = Self::upgraded, retry_if = Self::transient)]
+    pub fn versioned(&self, id: u64) -> Result<Order, Error> {
+        Ok(Order { id: id + self.seen })
+    }
+
+    fn upgraded(from: u32, recorded: serde_json::Value) -> Result<Order, String> {
+        let id = recorded
+            .as_u64()
+            .ok_or_else(|| format!("version {from} is none"))?;
+        Ok(Order { id })
+    }
+
+    #[idempotent(key = "id", name = "generic", version = 3, upgrade = serde_json_of::<T>)]
+    pub async fn versioned_and_generic<T>(id: u64, made: T) -> Result<T, Error>
+    where
+        T: Clone + Serialize + serde::de::DeserializeOwned,
+    {
+        Ok(made)
     }
 
     #[idempotent(key = "id", runtime = self.shared)]

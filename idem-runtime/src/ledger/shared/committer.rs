@@ -1,4 +1,5 @@
-//! The task that makes all steps of this process, one batch after the other. A batch is what was
+//! The task that makes the steps of this process that are not asked for alone, one batch after the
+//! other. A batch is what was
 //! asked for while the one before was written.
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ const GATHERING: Duration = Duration::from_millis(1);
 /// Works until the ledger is closed and no job waits.
 pub(super) async fn run<S: Store>(core: Arc<Core<S>>) {
     let _guard = Guard(&*core);
-    while let Some(batch) = core.queue.take().await {
+    while let Some(batch) = core.queue.take(core.clock()).await {
         let (start, mut answered) = (Instant::now(), 0);
         match batch {
             Batch::Steps(jobs) => {
@@ -44,7 +45,7 @@ pub(super) async fn run<S: Store>(core: Arc<Core<S>>) {
         let most = (start.elapsed() / 8).min(GATHERING);
         core.queue.gather(answered, most).await;
     }
-    if core.own.is_empty() {
+    if core.own.is_empty() && core.queue.is_none_alone() {
         // Others need not wait for the lease of a process that holds nothing.
         let runner = core.life.lock().runner.clone();
         let _ = core.ask(core.store.retire(&runner, None)).await;

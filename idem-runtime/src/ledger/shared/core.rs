@@ -1,7 +1,7 @@
 //! What the tasks of a shared ledger have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,17 +10,18 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::guess::Guess;
-use super::numbers::{Blocks, Numbers};
+use super::numbers::Numbers;
 use super::own::Own;
 use super::queue::Queue;
 use super::runner::Life;
 use super::store::{Store, StoreError, StoreErrorKind};
 use super::waiters::Waiters;
+use crate::call::wait::is_blocked;
 use crate::clock::{BoxFuture, Clock, after, until};
 use crate::ledger::{Context, LedgerError, metrics};
 
 /// How long a store may take to answer one call.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// How long a caller waits for a store that is in trouble.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a step may be overtaken by other processes.
@@ -35,10 +36,11 @@ pub(super) struct Core<S> {
     pub(super) context: Context,
     pub(super) lease: Duration,
     pub(super) queue: Queue,
+    /// The steps that are asked for and not answered.
+    pub(super) steps: AtomicUsize,
     pub(super) own: Own,
     pub(super) guess: Guess,
-    pub(super) numbers: tokio::sync::Mutex<Numbers>,
-    pub(super) blocks: Blocks,
+    pub(super) numbers: Numbers,
     pub(super) life: Mutex<Life>,
     /// One beat at a time.
     pub(super) beating: tokio::sync::Mutex<()>,
@@ -66,10 +68,10 @@ impl<S: Store> Core<S> {
             store,
             lease,
             queue: Queue::default(),
+            steps: AtomicUsize::new(0),
             own: Own::default(),
             guess: Guess::default(),
-            numbers: tokio::sync::Mutex::default(),
-            blocks: Blocks::default(),
+            numbers: Numbers::default(),
             life: Mutex::new(Life::first(&context.instance)),
             beating: tokio::sync::Mutex::default(),
             waiters: Waiters::default(),
@@ -97,10 +99,32 @@ impl<S: Store> Core<S> {
         if *self.ended.borrow() {
             return Box::pin(std::future::ready(Err(LedgerError::Closed)));
         }
-        match Handle::try_current() {
-            Ok(_) => Box::pin(async move { Ok(work.await) }),
-            Err(_) => self.context.background.run(work),
+        if self.is_asked_here() {
+            Box::pin(async move { Ok(work.await) })
+        } else {
+            self.context.background.run(work)
         }
+    }
+
+    /// Returns whether the store can be asked where this is called.
+    pub(super) fn is_asked_here(&self) -> bool {
+        let works = |runtime: Handle| self.store.works_on(&runtime);
+        !is_blocked() && Handle::try_current().is_ok_and(works)
+    }
+
+    /// Asks the store for what all calls of the process need, on the background: the others would wait
+    /// for a caller whose runtime stands still.
+    pub(super) async fn elsewhere<T: Send + 'static, F>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let done = self.context.background.run(work(Arc::clone(self))).await;
+        done.unwrap_or_else(|closed| {
+            Err(StoreError::new(StoreErrorKind::Refused, closed.to_string()))
+        })
     }
 
     /// Notes the store's time of an answer to a call that was made at `asked`, by the clock.

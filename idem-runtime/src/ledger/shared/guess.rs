@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// What the last 16 first claims met, a bit each: 1 for a row. Only the committer writes it.
+/// What the last 16 first claims met, a bit each: 1 for a row.
 ///
 /// A new key costs one trip if it is written without a read. A duplicate then costs a write in vain
 /// and a read.
@@ -17,8 +17,10 @@ impl Guess {
 
     /// Notes whether a first claim met a row.
     pub(super) fn met(&self, row: bool) {
-        let before = self.0.load(Ordering::Relaxed);
-        self.0
-            .store(before << 1 | u16::from(row), Ordering::Relaxed);
+        let after = |before: u16| Some(before << 1 | u16::from(row));
+        // It always changes.
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
     }
 }

@@ -1,5 +1,6 @@
 //! The core that the ledgers of several machines share: what they have in common, over a [`Store`].
 
+mod alone;
 mod committer;
 mod core;
 mod guess;
@@ -21,8 +22,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::alone::killed;
 use self::core::Core;
-use self::job::{Job, NotesJob, StepJob};
+use self::job::{Job, NotesJob};
 use self::transaction::SharedTransaction;
 use super::{
     Capabilities, Context, ExpectedNote, Filter, Leases, Ledger, LedgerError, Note, NoteChange,
@@ -46,7 +48,8 @@ pub const LATEST: Duration = Duration::from_secs(30);
 
 /// A ledger over a [`Store`] that several processes share.
 ///
-/// Steps that are asked for while others are written go to the store together, in one trip. This
+/// Steps that are asked for while others are written go to the store together, in one trip. A step
+/// that is asked for alone is made where its caller is. This
 /// process is one runner of the store, whose heartbeat keeps all its claims alive; when it stops for
 /// longer than the lease, other processes take them.
 pub struct SharedLedger<S: Store> {
@@ -100,23 +103,6 @@ impl<S: Store> SharedLedger<S> {
     }
 }
 
-impl<S: Store> Core<S> {
-    /// Makes a step.
-    async fn step(&self, id: RecordId, step: Step) -> Result<Reply, LedgerError> {
-        check_keys(step.notes())?;
-        let (done, answer) = oneshot::channel();
-        let since = self.clock().now();
-        self.queue
-            .push(Job::Step(StepJob::new(id, step, since, done)));
-        answer.await.unwrap_or_else(|_| Err(killed()))
-    }
-}
-
-/// Returns the error of a step whose committer was ended in the middle.
-fn killed() -> LedgerError {
-    StoreError::lost("its background was ended").unavailable(true)
-}
-
 impl<S: Store> Ledger for SharedLedger<S> {
     fn capabilities(&self) -> Capabilities {
         Capabilities::new()
@@ -125,8 +111,7 @@ impl<S: Store> Ledger for SharedLedger<S> {
     }
 
     fn apply(&self, id: &RecordId, step: Step) -> BoxFuture<'static, Result<Reply, LedgerError>> {
-        let (core, id) = (Arc::clone(&self.core), id.clone());
-        Box::pin(async move { core.step(id, step).await })
+        Box::pin(Arc::clone(&self.core).step(id.clone(), step))
     }
 
     fn changed(&self, id: &RecordId) -> Option<BoxFuture<'static, ()>> {

@@ -1,6 +1,7 @@
 //! The numbers of writes, which are versions of rows and fencing tokens.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -13,12 +14,20 @@ use crate::clock::until;
 /// To reserve one takes a commit, which a busy process would notice every few batches.
 const A_BLOCK: u64 = 10_000;
 
-/// A block of numbers that this process reserved.
+/// The numbers that this process reserved.
 ///
 /// A first claim is written without reading its row, so its number must be larger than that of
 /// every row that was removed. Rows outlive their records by more than a block lasts.
 #[derive(Default)]
 pub(super) struct Numbers {
+    block: Mutex<Block>,
+    /// One is reserved at a time.
+    reserving: tokio::sync::Mutex<()>,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Default)]
+struct Block {
     next: u64,
     end: u64,
     /// When it was asked for, by the clock.
@@ -28,9 +37,6 @@ pub(super) struct Numbers {
 /// The blocks whose numbers may still be written: not those that were reserved two
 /// [`LATEST`](super::LATEST) ago.
 #[derive(Default)]
-pub(super) struct Blocks(Mutex<Recent>);
-
-#[derive(Default)]
 struct Recent {
     /// When each was asked for, by the clock, and its first number.
     blocks: VecDeque<(Timestamp, u64)>,
@@ -38,75 +44,71 @@ struct Recent {
     end: u64,
 }
 
-impl Numbers {
-    /// Sees to it that the next `count` numbers are there and larger than `above`.
-    pub(super) async fn ensure<S: Store>(
-        &mut self,
-        core: &Core<S>,
-        count: usize,
-        above: u64,
-    ) -> Result<(), StoreError> {
-        let (now, count) = (core.clock().now(), count as u64);
-        if !self.has(count, above, now) {
-            let wanted = count.max(A_BLOCK);
-            let first = core.ask(core.store.reserve(wanted)).await?;
-            *self = Self {
-                next: first,
-                end: first + wanted,
-                since: now,
-            };
-            core.blocks.add(self);
-            if first <= above {
-                // It would be a defect of the store.
-                return Err(StoreError::lost(
-                    "it reserved a number that was given out before",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn has(&self, count: u64, above: u64, now: Timestamp) -> bool {
-        !is_old(self.since, now) && self.next > above && self.end.saturating_sub(self.next) >= count
-    }
-
-    /// Takes a number that is larger than `above`, if there is one.
-    pub(super) fn take_above(&mut self, above: u64, now: Timestamp) -> Option<u64> {
-        let number = self.has(1, above, now).then_some(self.next)?;
-        self.take();
-        Some(number)
-    }
-
-    /// Returns when the block was asked for.
-    pub(super) fn since(&self) -> Timestamp {
-        self.since
-    }
-
-    pub(super) fn peek(&self) -> u64 {
-        self.next
-    }
-
-    pub(super) fn take(&mut self) {
-        self.next += 1;
-    }
+/// A number for one write.
+#[derive(Clone, Copy)]
+pub(super) struct Number {
+    pub(super) number: u64,
+    /// When its block was asked for, by the clock.
+    pub(super) since: Timestamp,
 }
 
-impl Blocks {
-    fn add(&self, block: &Numbers) {
-        let mut recent = self.0.lock();
-        recent.blocks.push_back((block.since, block.next));
-        recent.end = block.end;
+impl Numbers {
+    /// Takes a number that is larger than `above`, if there is one.
+    pub(super) fn take(&self, above: u64, now: Timestamp) -> Option<Number> {
+        let mut block = self.block.lock();
+        let (number, since) = (block.next, block.since);
+        if is_old(since, now) || number <= above || number == block.end {
+            return None;
+        }
+        block.next += 1;
+        Some(Number { number, since })
     }
 
     /// Returns the smallest number that may still be written, by this clock.
     pub(super) fn oldest(&self, now: Timestamp) -> u64 {
-        let mut recent = self.0.lock();
+        let mut recent = self.recent.lock();
         let is_past = |(since, _): &mut (Timestamp, u64)| until(now, *since) >= LATEST * 2;
         while recent.blocks.pop_front_if(is_past).is_some() {}
         recent
             .blocks
             .front()
             .map_or(recent.end, |(_, first)| *first)
+    }
+}
+
+impl<S: Store> Core<S> {
+    /// Takes a number that is larger than `above`, and reserves a block if it must.
+    pub(super) async fn number(self: &Arc<Self>, above: u64) -> Result<Number, StoreError> {
+        match self.numbers.take(above, self.clock().now()) {
+            Some(number) => Ok(number),
+            None => {
+                self.elsewhere(async move |core| core.reserve(above).await)
+                    .await
+            }
+        }
+    }
+
+    async fn reserve(&self, above: u64) -> Result<Number, StoreError> {
+        let _one = self.numbers.reserving.lock().await;
+        let since = self.clock().now();
+        // Another call may have reserved a block meanwhile.
+        if let Some(number) = self.numbers.take(above, since) {
+            return Ok(number);
+        }
+        let number = self.ask(self.store.reserve(A_BLOCK)).await?;
+        let (next, end) = (number + 1, number + A_BLOCK);
+        let mut recent = self.numbers.recent.lock();
+        recent.blocks.push_back((since, number));
+        recent.end = end;
+        drop(recent);
+        *self.numbers.block.lock() = Block { next, end, since };
+        if number <= above {
+            // It would be a defect of the store.
+            return Err(StoreError::lost(
+                "it reserved a number that was given out before",
+            ));
+        }
+        Ok(Number { number, since })
     }
 }
 

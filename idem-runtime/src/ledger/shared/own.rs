@@ -52,17 +52,21 @@ impl Own {
         self.0.lock().contains_key(id)
     }
 
-    /// Notes how this process wrote a row.
+    /// Notes how this process wrote a row. An answer may come late, after the one to a later claim.
     pub(super) fn wrote(&self, id: &RecordId, record: Option<Record>, version: u64) {
+        let mut own = self.0.lock();
+        if own.get(id).is_some_and(|held| held.token > version) {
+            return;
+        }
         match record {
             Some(record) if is_running(&record) => {
                 let held = Held {
                     token: record.token(),
                     row: Some(Known { record, version }),
                 };
-                self.0.lock().insert(id.clone(), held);
+                own.insert(id.clone(), held);
             }
-            _ => drop(self.0.lock().remove(id)),
+            _ => drop(own.remove(id)),
         }
     }
 

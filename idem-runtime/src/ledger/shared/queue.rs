@@ -8,8 +8,13 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use jiff::Timestamp;
+
+use super::core::DEADLINE;
 use super::job::{Job, NotesJob, StepJob};
+use crate::clock::{Clock, until};
 use crate::ledger::LedgerError;
+use crate::protocol::RecordId;
 
 const JOBS_A_BATCH: usize = 256;
 const BYTES_A_BATCH: usize = 4 << 20;
@@ -28,7 +33,17 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
+    /// The records of steps that callers make themselves.
+    alone: Vec<RecordId>,
     closed: bool,
+    ended: bool,
+}
+
+/// A step that a caller makes itself. What is asked for later waits for its end: steps of its record,
+/// and notes.
+pub(super) struct Alone<'q> {
+    queue: &'q Queue,
+    id: RecordId,
 }
 
 /// What the committer does next.
@@ -54,23 +69,50 @@ impl Queue {
     /// Puts jobs back to where they came from: before all that wait.
     pub(super) fn put_back(&self, jobs: impl DoubleEndedIterator<Item = Job>) {
         let mut waiting = self.waiting.lock();
+        if waiting.ended {
+            return jobs.for_each(|job| job.refuse(LedgerError::Closed));
+        }
         jobs.rev().for_each(|job| waiting.jobs.push_front(job));
     }
 
+    /// Lets a caller make a step itself, unless something waits.
+    pub(super) fn alone(&self, id: &RecordId) -> Option<Alone<'_>> {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed || !waiting.jobs.is_empty() || waiting.alone.contains(id) {
+            return None;
+        }
+        waiting.alone.push(id.clone());
+        let id = id.clone();
+        Some(Alone { queue: self, id })
+    }
+
+    /// Returns whether no caller makes a step itself.
+    pub(super) fn is_none_alone(&self) -> bool {
+        self.waiting.lock().alone.is_empty()
+    }
+
     /// Waits for jobs and takes a batch of them; nothing once the queue is closed and empty.
-    pub(super) async fn take(&self) -> Option<Batch> {
+    pub(super) async fn take(&self, clock: &dyn Clock) -> Option<Batch> {
         loop {
             let bell = self.bell.notified();
             {
                 let mut waiting = self.waiting.lock();
-                if let Some(batch) = waiting.take() {
+                if let Some(batch) = waiting.take(clock.now()) {
                     return Some(batch);
                 }
-                if waiting.closed {
+                if waiting.closed && waiting.jobs.is_empty() {
                     return None;
                 }
             }
-            bell.await;
+            if self.len() == 0 {
+                bell.await;
+            } else {
+                // The runtime of a caller that makes its step itself may stand still.
+                tokio::select! {
+                    () = bell => {}
+                    () = clock.sleep(DEADLINE) => {}
+                }
+            }
         }
     }
 
@@ -101,7 +143,7 @@ impl Queue {
     /// Refuses all jobs, those that wait included.
     pub(super) fn end(&self) {
         let mut waiting = self.waiting.lock();
-        waiting.closed = true;
+        (waiting.closed, waiting.ended) = (true, true);
         waiting
             .jobs
             .drain(..)
@@ -109,14 +151,33 @@ impl Queue {
     }
 }
 
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.queue.waiting.lock().alone.retain(|id| *id != self.id);
+        self.queue.bell.notify_one();
+    }
+}
+
 impl Waiting {
-    /// A second job of a record stays for the next batch, and so does all behind notes.
-    fn take(&mut self) -> Option<Batch> {
+    /// A second job of a record stays for the next batch, and so does all behind notes. What waits for
+    /// a caller does so for as long as a store may take to answer.
+    fn take(&mut self, now: Timestamp) -> Option<Batch> {
         let mut ids = HashSet::<_, RandomState>::default();
         let (mut batch, mut stay, mut bytes) = (Vec::new(), VecDeque::new(), 0);
+        let mut notes_now = None;
+        let is_patient = |since| until(now, since) < DEADLINE;
         while let Some(job) = self.jobs.pop_front() {
             match job {
-                Job::Notes(notes) if batch.is_empty() => return Some(Batch::Notes(notes)),
+                Job::Step(step) if self.alone.contains(&step.id) && is_patient(step.since) => {
+                    stay.push_back(Job::Step(step));
+                }
+                Job::Notes(notes) if !self.alone.is_empty() && is_patient(notes.since) => {
+                    stay.push_back(Job::Notes(notes));
+                }
+                Job::Notes(notes) if batch.is_empty() => {
+                    notes_now = Some(Batch::Notes(notes));
+                    break;
+                }
                 Job::Step(step) if bytes == 0 || bytes + step.weight() <= BYTES_A_BATCH => {
                     if ids.insert(step.id.clone()) {
                         bytes += step.weight();
@@ -138,6 +199,6 @@ impl Waiting {
         while let Some(job) = stay.pop_back() {
             self.jobs.push_front(job);
         }
-        (!batch.is_empty()).then_some(Batch::Steps(batch))
+        notes_now.or_else(|| (!batch.is_empty()).then_some(Batch::Steps(batch)))
     }
 }

@@ -1,7 +1,8 @@
-//! One round of the committer: the rows of a batch are read where that is needed, its steps are
+//! One round of steps: the rows of a batch are read where that is needed, its steps are
 //! decided, what changes is written at once, and all are answered.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
@@ -9,16 +10,16 @@ use jiff::Timestamp;
 
 use super::core::{Core, MOST_OVERTAKEN};
 use super::job::{InDoubt, StepJob};
-use super::numbers::{Numbers, is_old};
+use super::numbers::is_old;
 use super::plan::{Basis, Plan, Planned};
 use super::store::{Owner, Row, Runner, Store, StoreError, StoreErrorKind};
 use crate::ledger::metrics;
 use crate::protocol::{Record, Reply};
 
 pub(super) struct Round<'c, S> {
-    core: &'c Core<S>,
+    core: &'c Arc<Core<S>>,
     runner: Runner,
-    /// When the numbers of its writes were asked for, by the clock.
+    /// When the oldest of its numbers was asked for, by the clock.
     numbered: Timestamp,
     /// The jobs that were not answered.
     again: Vec<StepJob>,
@@ -43,7 +44,7 @@ pub(super) struct Left {
 }
 
 impl<'c, S: Store> Round<'c, S> {
-    pub(super) async fn run(core: &'c Core<S>, jobs: Vec<StepJob>) -> Left {
+    pub(super) async fn run(core: &'c Arc<Core<S>>, jobs: Vec<StepJob>) -> Left {
         let runner = match core.living().await {
             Ok(runner) => runner,
             Err(error) => {
@@ -57,7 +58,7 @@ impl<'c, S: Store> Round<'c, S> {
         let mut round = Self {
             core,
             runner,
-            numbered: Timestamp::MIN,
+            numbered: Timestamp::MAX,
             again: Vec::new(),
             trouble: None,
             wrote: 0,
@@ -144,21 +145,10 @@ impl<'c, S: Store> Round<'c, S> {
     async fn decide(&mut self, ready: Vec<Ready>, now: Timestamp) -> Vec<Pending> {
         let core = self.core;
         let mut pending = Vec::new();
-        if ready.is_empty() {
-            return pending;
-        }
         let mut late = HashSet::<_, RandomState>::default();
-        let mut numbers = core.numbers.lock().await;
-        if let Err(error) = numbers.ensure(core, ready.len(), 0).await {
-            self.trouble = Some(error);
-            self.again.extend(ready.into_iter().map(|(job, _)| job));
-            return pending;
-        }
-        self.numbered = numbers.since();
         for (mut job, row) in ready {
             let version = row.as_ref().map(|row| row.version);
-            let plan = plan(core, &job, row, &self.runner, now, &mut numbers).await;
-            match plan {
+            match self.plan(&job, row, now).await {
                 Ok(Plan::Keep(_)) if job.may_take_place(version) => {
                     job.give_up(&StoreError::lost(
                         "an earlier write of it may take place yet",
@@ -170,10 +160,7 @@ impl<'c, S: Store> Round<'c, S> {
                     }
                     job.answer(Ok(reply));
                 }
-                Ok(Plan::Write(planned)) => {
-                    numbers.take();
-                    pending.push((job, *planned));
-                }
+                Ok(Plan::Write(planned)) => pending.push((job, *planned)),
                 Ok(Plan::Retire(runner, until)) => {
                     late.insert((runner, until));
                     self.overtaken(job);
@@ -186,7 +173,6 @@ impl<'c, S: Store> Round<'c, S> {
                 Err(error) => job.answer(Err(error.of_a_write())),
             }
         }
-        drop(numbers);
         for (runner, until) in late {
             // Whether it is dead now, the next read tells.
             if let Err(error) = core.ask(core.store.retire(&runner, Some(until))).await {
@@ -194,6 +180,33 @@ impl<'c, S: Store> Round<'c, S> {
             }
         }
         pending
+    }
+
+    /// Decides a job with a number that is larger than the row's version.
+    async fn plan(
+        &mut self,
+        job: &StepJob,
+        row: Option<Row>,
+        now: Timestamp,
+    ) -> Result<Plan, StoreError> {
+        let (core, id, step) = (self.core, &job.id, &job.step);
+        let runner = Runner::clone(&self.runner);
+        let basis = |number| Basis {
+            runner: &runner,
+            now,
+            number,
+        };
+        let above = row.as_ref().map_or(0, |row| row.version);
+        let number = match core.numbers.take(above, core.clock().now()) {
+            Some(number) => number,
+            // Most rows that another process wrote just now are only looked at.
+            None => match core.plan(id, step, row.clone(), &basis(above + 1)).await? {
+                Plan::Write(_) => core.number(above).await?,
+                plan => return Ok(plan),
+            },
+        };
+        self.numbered = self.numbered.min(number.since);
+        core.plan(id, step, row, &basis(number.number)).await
     }
 
     /// Writes a batch. If one of its writes is bad, it is halved until that one is alone.
@@ -315,31 +328,4 @@ impl<'c, S: Store> Round<'c, S> {
             job.give_up(&error);
         }
     }
-}
-
-/// Decides a job with the next number, which must be larger than the row's version if it is written.
-async fn plan<S: Store>(
-    core: &Core<S>,
-    job: &StepJob,
-    row: Option<Row>,
-    runner: &Runner,
-    now: Timestamp,
-    numbers: &mut Numbers,
-) -> Result<Plan, StoreError> {
-    let (id, step) = (&job.id, &job.step);
-    let basis = |number| Basis {
-        runner,
-        now,
-        number,
-    };
-    let above = row.as_ref().map_or(0, |row| row.version);
-    if numbers.peek() <= above {
-        // Most rows that another process wrote just now are only looked at.
-        let basis = basis(numbers.peek());
-        match core.plan(id, step, row.clone(), &basis).await? {
-            Plan::Write(_) => numbers.ensure(core, 1, above).await?,
-            plan => return Ok(plan),
-        }
-    }
-    core.plan(id, step, row, &basis(numbers.peek())).await
 }

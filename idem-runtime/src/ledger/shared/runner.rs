@@ -39,12 +39,12 @@ impl Life {
 
 impl<S: Store> Core<S> {
     /// Returns the runner once it is known to live.
-    pub(super) async fn living(&self) -> Result<Runner, StoreError> {
+    pub(super) async fn living(self: &Arc<Self>) -> Result<Runner, StoreError> {
         loop {
             if let Some(runner) = self.alive() {
                 return Ok(runner);
             }
-            match self.beat().await {
+            match self.elsewhere(async |core| core.beat().await).await {
                 Err(error) if error.kind == StoreErrorKind::RunnerDead => {}
                 answer => answer?,
             }
@@ -52,7 +52,7 @@ impl<S: Store> Core<S> {
     }
 
     /// Returns the runner if it is known to live.
-    pub(super) fn alive(&self) -> Option<Runner> {
+    fn alive(&self) -> Option<Runner> {
         self.lapse();
         let life = self.life.lock();
         life.beat.is_some().then(|| Runner::clone(&life.runner))
@@ -65,7 +65,7 @@ impl<S: Store> Core<S> {
         let asked = self.clock().now();
         let runner = Runner::clone(&self.life.lock().runner);
         // What is not in the hand of this process may be on its way to the store.
-        let oldest = self.blocks.oldest(asked);
+        let oldest = self.numbers.oldest(asked);
         let oldest = self.own.oldest().map_or(oldest, |own| own.min(oldest));
         let beaten = self.ask(self.store.beat(&runner, self.lease, oldest)).await;
         match &beaten {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 
 use crate::error::with_cause;
 use crate::ledger::error::cause;
@@ -18,7 +19,8 @@ use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
 ///
 /// A store decides nothing and waits for nothing but its server. The shared ledger batches, retries
 /// lost races, settles lost answers and keeps leases. It calls the store on the
-/// [background](crate::ledger::Context::background), one write at a time; reads may run beside it.
+/// [background](crate::ledger::Context::background), and where a caller is whose step is asked for
+/// alone: calls may run beside one another.
 ///
 /// The shared ledger relies on these rules:
 ///
@@ -173,6 +175,12 @@ pub trait Store: Send + Sync + 'static {
     /// may be missed. The default never resolves.
     fn changed(&self) -> impl Future<Output = Vec<RecordId>> + Send {
         std::future::pending()
+    }
+
+    /// Returns whether it can be asked on a tokio runtime that is not the background's, such as one
+    /// that drives I/O (default: yes).
+    fn works_on(&self, _: &Handle) -> bool {
+        true
     }
 
     /// Returns whether attempts can [begin](Self::begin) a transaction (default: no).

@@ -57,8 +57,14 @@ impl<S: Store> Core<S> {
             .map_err(StoreError::of_a_write)
     }
 
-    async fn sweep_rows(&self, ids: Vec<RecordId>, swept: &mut Swept) -> Result<(), LedgerError> {
-        let steps = ids.into_iter().map(|id| self.step(id, Step::Sweep));
+    async fn sweep_rows(
+        self: &Arc<Self>,
+        ids: Vec<RecordId>,
+        swept: &mut Swept,
+    ) -> Result<(), LedgerError> {
+        let steps = ids
+            .into_iter()
+            .map(|id| Arc::clone(self).step(id, Step::Sweep));
         for reply in join_all(steps).await {
             match reply {
                 Ok(Reply::DeadLettered(letter)) => swept.dead_lettered.push(*letter),

@@ -37,7 +37,7 @@ impl<S: Store> SharedTransaction<S> {
                 (runner, Plan::Write(planned)) => (runner, planned),
                 // Whether it is dead now, the next read tells.
                 (_, Plan::Retire(late, until)) => {
-                    let retired = elsewhere(&core, async move |core| {
+                    let retired = core.elsewhere(async move |core| {
                         core.ask_again(|| core.store.retire(&late, Some(until)))
                             .await
                     });
@@ -72,46 +72,6 @@ impl<S: Store> SharedTransaction<S> {
     }
 }
 
-/// Returns the runner once it is known to live.
-async fn living<S: Store>(core: &Arc<Core<S>>) -> Result<Runner, StoreError> {
-    match core.alive() {
-        Some(runner) => Ok(runner),
-        None => elsewhere(core, async |core| core.living().await).await,
-    }
-}
-
-/// Takes a number that is larger than `above`.
-async fn number<S: Store>(core: &Arc<Core<S>>, above: u64) -> Result<u64, StoreError> {
-    let now = core.clock().now();
-    let numbers = core.numbers.try_lock().ok();
-    match numbers.and_then(|mut numbers| numbers.take_above(above, now)) {
-        Some(number) => Ok(number),
-        None => {
-            elsewhere(core, async move |core| {
-                let mut numbers = core.numbers.lock().await;
-                numbers.ensure(&core, 1, above).await?;
-                let number = numbers.peek();
-                numbers.take();
-                Ok(number)
-            })
-            .await
-        }
-    }
-}
-
-/// Asks the store for what all calls of the process need, on the background: the others would wait for
-/// a caller whose runtime stands still.
-async fn elsewhere<S: Store, T: Send + 'static, F>(
-    core: &Arc<Core<S>>,
-    work: impl FnOnce(Arc<Core<S>>) -> F,
-) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>> + Send + 'static,
-{
-    let done = core.context.background.run(work(Arc::clone(core))).await;
-    done.unwrap_or_else(|closed| Err(StoreError::new(StoreErrorKind::Refused, closed.to_string())))
-}
-
 /// Decides a step by what this process knows of its own claim, or else by its row.
 async fn plan<S: Store>(
     core: &Arc<Core<S>>,
@@ -119,7 +79,7 @@ async fn plan<S: Store>(
     step: &Step,
     reads: bool,
 ) -> Result<(Runner, Plan), StoreError> {
-    let runner = living(core).await?;
+    let runner = core.living().await?;
     let known = (!reads).then(|| known(core, id, step, &runner)).flatten();
     let (row, now) = match known {
         Some(row) => (row, core.now()),
@@ -128,7 +88,10 @@ async fn plan<S: Store>(
     let basis = Basis {
         runner: &runner,
         now,
-        number: number(core, row.as_ref().map_or(0, |row| row.version)).await?,
+        number: core
+            .number(row.as_ref().map_or(0, |row| row.version))
+            .await?
+            .number,
     };
     let plan = core.plan(id, step, row, &basis).await?;
     Ok((runner, plan))
@@ -176,7 +139,7 @@ pub(super) async fn foresee<S: Store>(
     id: &RecordId,
     claim: Claim,
 ) -> Result<Foreseen, StoreError> {
-    let runner = living(core).await?;
+    let runner = core.living().await?;
     let (row, now) = read(core, id).await?;
     if row.as_ref().is_some_and(|row| row.owner != Owner::None) {
         return Ok(Foreseen::Claim);
@@ -184,7 +147,10 @@ pub(super) async fn foresee<S: Store>(
     let basis = Basis {
         runner: &runner,
         now,
-        number: number(core, row.as_ref().map_or(0, |row| row.version)).await?,
+        number: core
+            .number(row.as_ref().map_or(0, |row| row.version))
+            .await?
+            .number,
     };
     Ok(core.foresee(id, claim, row, &basis))
 }

@@ -216,13 +216,18 @@ impl<'a, 's> Group<'a, 's> {
     /// letter as it was, or `None` if it was closed and has expired, which may be before its record
     /// does.
     fn act(&mut self, id: DeadLetterId, act: Action) -> Result<Option<DeadLetter>, LedgerError> {
-        let was = if act.kind == ActionKind::Restored {
-            CLOSED_LETTER
-        } else {
-            OPEN_LETTER
+        let places = match act.kind {
+            ActionKind::Restored => &[CLOSED_LETTER][..],
+            ActionKind::Erased => &[OPEN_LETTER, CLOSED_LETTER],
+            _ => &[OPEN_LETTER],
         };
-        let Some(before) = self.batch.get::<DeadLetter>(&letter_key(was, id))? else {
-            if was == CLOSED_LETTER {
+        let mut found = None;
+        for was in places {
+            let letter = self.batch.get::<DeadLetter>(&letter_key(*was, id))?;
+            found = found.or(letter.map(|letter| (*was, letter)));
+        }
+        let Some((was, before)) = found else {
+            if places.contains(&CLOSED_LETTER) {
                 return Ok(None);
             }
             return Err(LedgerError::Record {

@@ -116,7 +116,7 @@ impl Draft {
         record_key: &RecordKey,
         live: &Live,
     ) -> Result<bool, LedgerError> {
-        if !matches!(live.phase, Phase::Running { .. }) || live.payload.len() > LARGEST_CLAIM {
+        if !matches!(live.phase, Phase::Running { .. }) || live.weight() > LARGEST_CLAIM {
             return Ok(false);
         }
         let envelope = encode(live)?;

@@ -14,6 +14,7 @@ mod files;
 mod filters;
 mod folder;
 mod group;
+mod held;
 mod job;
 mod journal;
 mod layout;
@@ -46,6 +47,7 @@ use committer::Committer;
 use engine::Engine;
 use filters::Index;
 use folder::Folder;
+pub(crate) use held::once_free;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;

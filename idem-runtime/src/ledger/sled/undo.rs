@@ -46,6 +46,7 @@ pub(super) fn may_take_back(step: &Step) -> bool {
             | Step::Discard { .. }
             | Step::Restore { .. }
             | Step::Edit { .. }
+            | Step::Erase { .. }
     )
 }
 

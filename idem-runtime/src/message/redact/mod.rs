@@ -4,6 +4,7 @@
 //! digits, and of a repeated key only one would be seen.
 
 mod names;
+pub(crate) mod parts;
 mod spelling;
 mod type_path;
 
@@ -14,8 +15,11 @@ pub(crate) use names::Names;
 use serde::Deserializer;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use smallvec::SmallVec;
 pub(crate) use spelling::Spelling;
+
+use crate::json::Json;
 
 /// Replaces each part of a stored payload that `redact(…)` names.
 pub const REDACTED: &str = "[redacted]";
@@ -29,6 +33,25 @@ pub(crate) fn redact(payload: &[u8], paths: &[&str]) -> serde_json::Result<Vec<u
         payload,
         &paths.iter().copied().map(Some).collect::<Rests<'_>>(),
     )
+}
+
+/// Returns what is stored in place of bytes that must not be kept.
+pub(crate) fn summary(bytes: &[u8]) -> Json {
+    json!({ "content": REDACTED, "bytes": bytes.len(), "blake3": &*blake3::hash(bytes).to_hex() })
+        .into()
+}
+
+/// Whether a payload is a [`summary`].
+pub(crate) fn is_summary(payload: &Json) -> bool {
+    let fields = payload.parse::<HashMap<String, Value>>();
+    fields.is_ok_and(|fields| {
+        fields.len() == 3
+            && fields.contains_key("blake3")
+            && fields.contains_key("bytes")
+            && fields
+                .get("content")
+                .is_some_and(|content| content == REDACTED)
+    })
 }
 
 /// Whether the placeholder stands at the path, or in an array on it at least once.
@@ -165,10 +188,8 @@ impl<'de, P: Place> Visitor<'de> for Inside<'_, P> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::{Value, json};
-
     use super::*;
+    use proptest::prelude::*;
 
     #[track_caller]
     fn assert_redacted(json: &str, paths: &[&str], expected: &str) {
@@ -237,7 +258,7 @@ mod tests {
     }
 
     /// Objects and arrays of few names, three deep, with a secret in every scalar.
-    fn value() -> impl Strategy<Value = Value> {
+    pub(super) fn value() -> impl Strategy<Value = Value> {
         let scalar = prop_oneof![Just(json!("secret")), Just(json!(null)), Just(json!({}))];
         scalar.prop_recursive(3, 24, 3, |inner| {
             prop_oneof![

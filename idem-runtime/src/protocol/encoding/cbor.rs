@@ -132,6 +132,33 @@ pub(crate) mod number {
     }
 }
 
+/// A handler's version. The first one is not written, as in releases before versions.
+pub(crate) mod version {
+    use super::*;
+    use crate::protocol::FIRST_VERSION;
+
+    pub(crate) fn encode<C, W: Write>(
+        version: &u32,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Unwritable<W::Error>> {
+        e.encode((!is_nil(version)).then_some(*version))?.ok()
+    }
+
+    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<u32, Unreadable> {
+        Ok(d.decode::<Option<u32>>()?.unwrap_or(FIRST_VERSION))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "so the derive asks for it")]
+    pub(crate) fn nil() -> Option<u32> {
+        Some(FIRST_VERSION)
+    }
+
+    pub(crate) fn is_nil(version: &u32) -> bool {
+        *version == FIRST_VERSION
+    }
+}
+
 /// A list. An empty one is not written, as in versions before the list.
 pub(crate) mod list {
     use super::*;

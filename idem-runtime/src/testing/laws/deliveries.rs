@@ -29,6 +29,7 @@ fn bury(message: u8) -> Step {
         payload: "{\"sku".into(),
         cause: BuryCause::undecodable("EOF while parsing", Some(7)),
         redacted: vec!["sku".to_owned()],
+        sealed: None,
         origin: origin(),
         ttl: TTL,
     }))
@@ -39,6 +40,7 @@ fn rearm(letter: DeadLetterId) -> Step {
     let payload = RedrivePayload {
         payload: br#""{\"sku""#.as_slice().into(),
         redacted: vec!["sku".to_owned()],
+        sealed: None,
         origin: Some(Arc::new(origin())),
         cause: Some(cause),
         arguments: None,

@@ -23,7 +23,7 @@ pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
             Reply::Recorded
         );
         for _ in 0..2 {
-            let replay = Reply::Replay(StoredResult::Json(json.as_bytes().into()));
+            let replay = Reply::Replay(StoredResult::json(json.as_bytes()));
             assert_eq!(on.step(json, Step::Claim(claim())).await, replay);
         }
     }
@@ -55,7 +55,7 @@ pub async fn large_values_come_back_whole(on: Arc<Subject>) {
         on.step("A", complete(started.token, &result)).await,
         Reply::Recorded
     );
-    let Reply::Replay(StoredResult::Json(replayed)) =
+    let Reply::Replay(StoredResult::Json { json: replayed, .. }) =
         on.step("A", Step::Claim(large.clone())).await
     else {
         panic!("expected a replay")

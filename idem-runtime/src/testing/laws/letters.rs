@@ -7,7 +7,7 @@ use crate::json::Json;
 use crate::ledger::Filter;
 use crate::protocol::{
     ActionKind, Actor, AttemptOutcome, Failed, Fingerprint, Grant, LetterState, OnCrash, Reason,
-    Record, Reply, Settlement, Step,
+    Record, Reply, Settlement, Step, StoredResult,
 };
 
 async fn open_letters(on: &Subject) -> usize {
@@ -458,6 +458,7 @@ pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
     let payload = |sku: &str| text(sku).parse::<Json>().unwrap();
     let edit = |sku: &str| Step::Edit {
         letter,
+        sealed: None,
         payload: payload(sku),
         by: by.clone(),
     };
@@ -481,6 +482,60 @@ pub async fn an_edit_is_kept_with_what_was_before(on: Arc<Subject>) {
     );
     on.step("A", redrive(letter)).await;
     assert_eq!(on.step("A", edit("TEA-50")).await, Reply::LetterNotOpen);
+}
+
+/// An erasure removes a result, and the content of a letter in every state, and no body runs again
+/// for it. A message that waits is left alone.
+pub async fn what_is_erased_is_gone_and_stays_settled(on: Arc<Subject>) {
+    let by = Actor {
+        who: Some("ann".to_owned()),
+        why: Some("request 17".to_owned()),
+    };
+    let erase = |letter| Step::Erase {
+        letter,
+        by: by.clone(),
+    };
+    let grant = on.start("done").await;
+    on.step("done", complete(grant.token, "7")).await;
+    assert_eq!(on.step("done", erase(None)).await, Reply::Recorded);
+    let replay = on.step("done", Step::Claim(claim())).await;
+    assert_eq!(replay, Reply::Replay(StoredResult::Erased));
+
+    let open = on.kill("open").await.id;
+    let discarded = on.kill("discarded").await.id;
+    on.step("discarded", discard(discarded, "a test order"))
+        .await;
+    let gone = on.kill("gone").await.id;
+    let forget = Step::Redrive {
+        letter: gone,
+        payload: None,
+        by: by.clone(),
+    };
+    on.step("gone", forget).await;
+    let before = open_letters(&on).await;
+    for (key, letter) in [("open", open), ("discarded", discarded), ("gone", gone)] {
+        assert_eq!(on.step(key, erase(None)).await, Reply::Unchanged, "{key}");
+        let reply = on.step(key, erase(Some(letter))).await;
+        assert_eq!(reply, Reply::Recorded, "{key}");
+        let after = on.ledger.letter(letter).await.unwrap().unwrap();
+        assert!(after.is_erased(), "{after:?}");
+        assert_ne!(after.state, LetterState::Open);
+        assert_eq!(after.payload, ().into());
+        assert_eq!(after.last_error(), None);
+        assert_eq!(after.history.last().unwrap().by, by);
+    }
+    assert_eq!(open_letters(&on).await, before - 1);
+    for (key, letter) in [("open", open), ("discarded", discarded)] {
+        let dead = Reply::Dead {
+            letter,
+            discarded: true,
+        };
+        assert_eq!(on.step(key, Step::Claim(claim())).await, dead, "{key}");
+    }
+    assert_eq!(on.start("gone").await.number, 1);
+    let reply = on.step("gone", erase(Some(gone))).await;
+    assert_eq!(reply, Reply::LetterNotOpen, "it runs");
+    assert_eq!(on.step("gone", erase(None)).await, Reply::LetterNotOpen);
 }
 
 /// A letter that is forgotten, as closed ones are after their retention, is not opened again,

@@ -124,6 +124,7 @@ macro_rules! ledger_laws {
             a_discard_can_be_undone
             an_undone_discard_does_not_answer
             an_edit_is_kept_with_what_was_before
+            what_is_erased_is_gone_and_stays_settled
             a_letter_says_where_its_message_came_from
             an_unreadable_message_is_one_letter
             a_burial_leaves_another_message_alone
@@ -304,7 +305,7 @@ fn failed(token: u64, outcome: AttemptOutcome) -> Failed {
 fn complete(token: u64, json: &str) -> Step {
     Step::Complete {
         token,
-        result: StoredResult::Json(json.as_bytes().into()),
+        result: StoredResult::json(json.as_bytes()),
         notes: Vec::new(),
     }
 }

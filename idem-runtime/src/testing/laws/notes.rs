@@ -124,7 +124,7 @@ pub async fn a_new_letter_has_a_marker_until_it_is_deleted(on: Arc<Subject>) {
 pub async fn a_result_and_its_notes_are_one_write(on: Arc<Subject>) {
     let with = |token, note: &str| Step::Complete {
         token,
-        result: StoredResult::Json(b"7".as_slice().into()),
+        result: StoredResult::json(b"7".as_slice()),
         notes: vec![put(note, b"large enough to matter")],
     };
     let first = on.start("A").await;
@@ -167,7 +167,7 @@ pub async fn numbers_of_notes_grow_as_they_are_recorded(on: Arc<Subject>) {
         )
         .await
         .unwrap();
-    let result = StoredResult::Json(b"7".as_slice().into());
+    let result = StoredResult::json(b"7".as_slice());
     let notes = vec![
         put("out/~", b"4"),
         put("out/plain~", b""),
@@ -297,7 +297,7 @@ pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
             matches!(refused, Err(LedgerError::KeyTooLong { limit: 200, .. })),
             "{refused:?}"
         );
-        let result = StoredResult::Json(b"7".as_slice().into());
+        let result = StoredResult::json(b"7".as_slice());
         let complete = Step::Complete {
             token: running.token,
             result,

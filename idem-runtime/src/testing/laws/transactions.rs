@@ -21,7 +21,7 @@ async fn begin(on: &Subject) -> Option<Box<dyn Transaction>> {
 fn with_note(token: u64) -> Step {
     Step::Complete {
         token,
-        result: StoredResult::Json(b"7".as_slice().into()),
+        result: StoredResult::json(b"7".as_slice()),
         notes: vec![NoteChange::put("out/1", *b"1")],
     }
 }
@@ -77,7 +77,7 @@ pub async fn a_transaction_refuses_a_note_whose_key_is_too_long(on: Arc<Subject>
     };
     let report = Step::Complete {
         token,
-        result: StoredResult::Json(b"7".as_slice().into()),
+        result: StoredResult::json(b"7".as_slice()),
         notes: vec![NoteChange::put("x".repeat(300), *b"1")],
     };
     let refused = transaction.finish(&id("A"), report).await;

@@ -192,6 +192,7 @@ pub(super) fn letter(number: u8, handler: &str, key: &str) -> DeadLetter {
         arguments: None,
         record_key: None,
         reused: None,
+        sealed: None,
     }
 }
 

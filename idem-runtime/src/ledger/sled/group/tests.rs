@@ -527,7 +527,7 @@ fn step(
             (id(*key), Step::Claim(claim))
         }
         Op::Complete { key, size, note } => {
-            let result = StoredResult::Json(text(*size).to_string().into_bytes().into());
+            let result = StoredResult::json(text(*size).to_string().into_bytes());
             let notes = note
                 .iter()
                 .map(|note| NoteChange::put(format!("notes/{note}"), vec![b'r'; *size]))
@@ -570,6 +570,7 @@ fn step(
                 id,
                 Step::Edit {
                     letter,
+                    sealed: None,
                     payload: text(*size).into(),
                     by,
                 },
@@ -581,6 +582,7 @@ fn step(
                 payload: "{".into(),
                 cause: BuryCause::undecodable("unreadable", None),
                 redacted: Vec::new(),
+                sealed: None,
                 origin: Origin::new("rabbitmq", "orders"),
                 ttl: Duration::from_secs(*ttl),
             };

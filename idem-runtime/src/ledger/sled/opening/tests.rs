@@ -30,6 +30,7 @@ async fn with_letters() -> tempfile::TempDir {
             payload: "{".into(),
             cause: BuryCause::undecodable("unreadable", None),
             redacted: Vec::new(),
+            sealed: None,
             origin: Origin::new("rabbitmq", "orders"),
             ttl: Duration::from_secs(1000),
         };

@@ -1,0 +1,108 @@
+//! One attempt: the inner service's answer, and what it means for the key.
+
+use std::future::poll_fn;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, Response};
+use http_body::Body as HttpBody;
+use tower_service::Service;
+
+use crate::answer::Answer;
+use crate::body::{Body, BoxError, Read, boxed, full, read};
+use crate::disposition::Disposition;
+use crate::failure::{self, Failure};
+use crate::layer::Options;
+use crate::problem::Problem;
+
+/// Says, in the extensions of a response, that its body is a stream: it goes to the client as it
+/// comes, and is not recorded. Bodies without a length whose type is `text/event-stream`,
+/// `application/x-ndjson` or `multipart/x-mixed-replace` are taken for streams anyway.
+#[derive(Debug, Clone, Copy)]
+pub struct Streamed;
+
+/// The answer that this request's own client gets, with what is not recorded.
+#[derive(Default)]
+pub(crate) struct Live(Mutex<Option<Response<Body>>>);
+
+impl Live {
+    pub(crate) fn put(&self, response: Response<Body>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+    }
+
+    pub(crate) fn take(&self) -> Option<Response<Body>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Runs the inner service once, and decides what its answer means.
+pub(crate) async fn attempt<S, B, R>(
+    options: &Options,
+    inner: S,
+    request: Request<B>,
+    live: &Live,
+) -> Result<Answer, Failure<S::Error>>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let Ok(_running) = options.running.try_acquire() else {
+        live.put(Problem::overloaded().into_response());
+        return Err(Failure::Released);
+    };
+    let response = send(inner, request).await.map_err(Failure::Service)?;
+    let (parts, body) = response.into_parts();
+    let status = parts.status;
+    let disposition = parts.extensions.get().copied().unwrap_or_else(|| {
+        let set = options.statuses.get(&status).copied();
+        set.unwrap_or_else(|| Disposition::of(status))
+    });
+    let is_streamed = parts.extensions.get::<Streamed>().is_some()
+        || (body.size_hint().exact().is_none() && is_stream(&parts.headers));
+    let read = match is_streamed {
+        true => Read::TooLarge(boxed(body)),
+        false => read(body, options.largest_answer).await.map_err(|error| {
+            live.put(Problem::interrupted().into_response());
+            Failure::Failed(format!("the answer's body ended early: {error}"))
+        })?,
+    };
+    let (kept, body) = match read {
+        Read::Whole(bytes) => (Some(bytes.clone()), full(bytes)),
+        Read::TooLarge(body) => (None, body),
+    };
+    let kept = kept.as_deref();
+    let result = match disposition {
+        Disposition::Record => {
+            let headers = &options.recorded_headers;
+            Ok(Answer::recorded(status, &parts.headers, headers, kept))
+        }
+        Disposition::Release => Err(Failure::Released),
+        Disposition::Outage => {
+            let text = failure::text(status, &parts.headers, kept);
+            Err(Failure::Outage(text))
+        }
+        Disposition::Fail => Err(Failure::Failed(failure::text(status, &parts.headers, kept))),
+    };
+    live.put(Response::from_parts(parts, body));
+    result
+}
+
+/// Calls the inner service once it is ready.
+pub(crate) async fn send<S: Service<Request<B>>, B>(
+    mut inner: S,
+    request: Request<B>,
+) -> Result<S::Response, S::Error> {
+    poll_fn(|context| inner.poll_ready(context)).await?;
+    inner.call(request).await
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let streams = [
+        "text/event-stream",
+        "application/x-ndjson",
+        "multipart/x-mixed-replace",
+    ];
+    value.is_some_and(|value| streams.iter().any(|stream| value.starts_with(stream)))
+}

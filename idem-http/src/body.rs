@@ -1,0 +1,70 @@
+//! Bodies, read up to a limit.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http_body::{Body as HttpBody, Frame};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
+
+/// Any error of a body.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A body that was read.
+pub(crate) enum Read {
+    Whole(Bytes),
+    /// It is over the limit. Nothing of it is lost.
+    TooLarge(Body),
+}
+
+/// Reads a body that is not larger than `limit` bytes. Trailers of a whole one are dropped.
+pub(crate) async fn read<B>(body: B, limit: usize) -> Result<Read, BoxError>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let mut frames = Vec::new();
+    let mut size = 0;
+    let mut rest = Box::pin(body);
+    let announced = rest.size_hint().lower();
+    if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Ok(Read::TooLarge(boxed(rest)));
+    }
+    while let Some(frame) = rest.frame().await {
+        let Ok(data) = frame.map_err(Into::into)?.into_data() else {
+            continue;
+        };
+        size += data.len();
+        frames.push(data);
+        if size > limit {
+            let frames = frames.into_iter().map(|data| Ok(Frame::data(data)));
+            let rest = BodyStream::new(boxed(rest));
+            return Ok(Read::TooLarge(boxed(StreamBody::new(
+                stream::iter(frames).chain(rest),
+            ))));
+        }
+    }
+    Ok(Read::Whole(match frames.len() {
+        0 => Bytes::new(),
+        1 => frames.remove(0),
+        _ => {
+            let mut whole = BytesMut::with_capacity(size);
+            frames.iter().for_each(|data| whole.extend_from_slice(data));
+            whole.freeze()
+        }
+    }))
+}
+
+/// Returns the body of an answer.
+pub(crate) fn boxed<B>(body: B) -> Body
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// Returns a body of these bytes.
+pub(crate) fn full(bytes: Bytes) -> Body {
+    boxed(Full::new(bytes))
+}

@@ -1,0 +1,106 @@
+//! The key that a client sends: the header `Idempotency-Key`, as the draft of the IETF writes it.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName};
+
+/// The header that carries the key.
+pub(crate) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The longest key, in bytes.
+const LONGEST: usize = 255;
+
+/// The idempotency key of a request, as the client sent it. The layer puts it into the request's
+/// extensions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Reads the header: one string of RFC 9651, `"8e03978e"`, or the same without the quotes, of 1
+    /// to 255 printable ASCII characters. Returns `None` if there is no header.
+    ///
+    /// # Errors
+    /// With the reason, when it is anything else, or there more than once.
+    ///
+    /// ```
+    /// use idem_http::IdempotencyKey;
+    ///
+    /// let mut headers = http::HeaderMap::new();
+    /// assert_eq!(IdempotencyKey::from_headers(&headers), Ok(None));
+    /// headers.insert("idempotency-key", "\"8e03978e\"".parse()?);
+    /// assert_eq!(IdempotencyKey::from_headers(&headers)?.unwrap().as_str(), "8e03978e");
+    /// headers.append("idempotency-key", "\"another\"".parse()?);
+    /// assert!(IdempotencyKey::from_headers(&headers).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
+        let mut values = headers.get_all(HEADER).iter();
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
+        if values.next().is_some() {
+            return Err("the header is there more than once");
+        }
+        let text = value
+            .to_str()
+            .map_err(|_| "the key is not printable ASCII")?;
+        let key = match text.trim_matches(' ').strip_prefix('"') {
+            Some(quoted) => string(quoted)?,
+            None => token(text.trim_matches(' '))?,
+        };
+        match key.len() {
+            0 => Err("the key is empty"),
+            1..=LONGEST => Ok(Some(Self(key))),
+            _ => Err("the key has more than 255 characters"),
+        }
+    }
+
+    /// Returns the key without its quotes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A key as a letter has it.
+    pub(crate) fn from_stored(key: String) -> Self {
+        Self(key)
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads the rest of a string of RFC 9651, behind its first quote. Parameters are ignored, as
+/// unknown ones have to be.
+fn string(quoted: &str) -> Result<String, &'static str> {
+    const BROKEN: &str = "the key is not a string of RFC 9651, such as \"8e03978e\"";
+    let mut key = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    loop {
+        match chars.next().ok_or(BROKEN)? {
+            '"' => break,
+            '\\' => match chars.next() {
+                Some(escaped @ ('"' | '\\')) => key.push(escaped),
+                _ => return Err(BROKEN),
+            },
+            plain @ ' '..='~' => key.push(plain),
+            _ => return Err(BROKEN),
+        }
+    }
+    match chars.next() {
+        None | Some(';') => Ok(key),
+        Some(_) => Err(BROKEN),
+    }
+}
+
+/// Reads a key without quotes.
+fn token(text: &str) -> Result<String, &'static str> {
+    let is_plain =
+        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\');
+    match text.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("a key with spaces, commas, semicolons or quotes stands in quotes"),
+    }
+}

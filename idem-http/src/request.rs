@@ -1,0 +1,191 @@
+//! Requests as they are stored: what a letter shows, what must match for a key to be used again.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderMap};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request};
+use idem_runtime::json::Json;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::key::IdempotencyKey;
+
+/// A request as it is stored. Headers that are not kept, `Authorization` and `Cookie` before all,
+/// are not in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StoredRequest {
+    pub(crate) scope: String,
+    pub(crate) key: String,
+    method: String,
+    path: String,
+    /// By name, so that a secret in it can be redacted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    query: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    body: StoredBody,
+}
+
+/// A body: as JSON or text where it is such.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+enum StoredBody {
+    #[default]
+    #[serde(rename = "empty")]
+    Empty,
+    #[serde(rename = "json")]
+    Json(Json),
+    #[serde(rename = "text")]
+    Text(String),
+    #[serde(rename = "base64")]
+    Base64(String),
+}
+
+impl StoredRequest {
+    /// Returns the request as it is stored, with those of its headers that are kept.
+    pub(crate) fn new(
+        scope: String,
+        key: &IdempotencyKey,
+        parts: &Parts,
+        kept: &[HeaderName],
+        body: &Bytes,
+    ) -> Self {
+        let mut query = BTreeMap::<_, Vec<_>>::new();
+        let pairs = parts.uri.query().unwrap_or_default().as_bytes();
+        for (name, value) in url::form_urlencoded::parse(pairs) {
+            let values = query.entry(name.into_owned()).or_default();
+            values.push(value.into_owned());
+        }
+        let mut headers = BTreeMap::<_, Vec<_>>::new();
+        for (name, value) in parts.headers.iter().filter(|(name, _)| kept.contains(name)) {
+            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            headers.entry(name.to_string()).or_default().push(text);
+        }
+        Self {
+            scope,
+            key: key.to_string(),
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            query,
+            headers,
+            body: StoredBody::new(&parts.headers, body),
+        }
+    }
+
+    /// Returns what must match for the key to be used again: method, path, query and body, without
+    /// the parts at these paths, as they are in a letter. A redacted part must not count: it could
+    /// be guessed by its hash.
+    pub(crate) fn fingerprint(&self, left_out: &[String]) -> impl Serialize {
+        let (mut query, mut body) = (self.query.clone(), self.body.clone());
+        for path in left_out {
+            match (path.split_once('.'), &body) {
+                (Some(("query", name)), _) => drop(query.remove(name)),
+                (None, _) if path == "query" => query.clear(),
+                (None, _) if path == "body" => body = StoredBody::Empty,
+                (Some(("body", rest)), StoredBody::Json(json)) => match rest.split_once('.') {
+                    Some(("json", path)) => body = StoredBody::Json(without(json, path)),
+                    None if rest == "json" => body = StoredBody::Empty,
+                    _ => {}
+                },
+                (Some(("body", "text")), StoredBody::Text(_)) => body = StoredBody::Empty,
+                (Some(("body", "base64")), StoredBody::Base64(_)) => body = StoredBody::Empty,
+                _ => {}
+            }
+        }
+        (self.method.clone(), self.path.clone(), query, body)
+    }
+
+    /// Returns the request again, for a letter that is run.
+    pub(crate) fn into_request(self) -> Result<Request<Bytes>, String> {
+        let mut uri = self.path;
+        if !self.query.is_empty() {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            for (name, values) in &self.query {
+                for value in values {
+                    query.append_pair(name, value);
+                }
+            }
+            uri = format!("{uri}?{}", query.finish());
+        }
+        let mut request = Request::new(self.body.into_bytes());
+        let problem = |what: &str| format!("the letter's {what} is not one of HTTP");
+        *request.method_mut() =
+            Method::from_bytes(self.method.as_bytes()).map_err(|_| problem("method"))?;
+        *request.uri_mut() = uri.parse().map_err(|_| problem("path"))?;
+        for (name, values) in self.headers {
+            let name = HeaderName::try_from(name).map_err(|_| problem("header"))?;
+            for value in values {
+                let value = HeaderValue::try_from(value).map_err(|_| problem("header"))?;
+                request.headers_mut().append(&name, value);
+            }
+        }
+        let key = IdempotencyKey::from_stored(self.key);
+        request.extensions_mut().insert(key);
+        Ok(request)
+    }
+}
+
+impl StoredBody {
+    fn new(headers: &HeaderMap, body: &Bytes) -> Self {
+        if body.is_empty() {
+            return Self::Empty;
+        }
+        let Ok(text) = std::str::from_utf8(body) else {
+            return Self::Base64(STANDARD.encode(body));
+        };
+        let json = is_json(headers)
+            .then(|| text.parse::<Json>().ok())
+            .flatten();
+        match json.filter(|json| json.depth() < Json::DEEPEST - 8) {
+            Some(json) => Self::Json(json),
+            None => Self::Text(text.to_owned()),
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Empty => Bytes::new(),
+            Self::Json(json) => json.as_str().to_owned().into(),
+            Self::Text(text) => text.into(),
+            Self::Base64(text) => STANDARD.decode(text).unwrap_or_default().into(),
+        }
+    }
+}
+
+/// Whether a body is said to be JSON.
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let media_type = value.unwrap_or_default().split(';').next();
+    let media_type = media_type.unwrap_or_default().trim().to_ascii_lowercase();
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
+/// Returns a body without the fields at a dotted path, which leads through arrays, too.
+fn without(json: &Json, path: &str) -> Json {
+    let Ok(mut value) = json.to_value() else {
+        return json.clone();
+    };
+    remove(&mut value, path);
+    value.into()
+}
+
+fn remove(value: &mut Value, path: &str) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| remove(item, path)),
+        Value::Object(fields) => match path.split_once('.') {
+            Some((name, rest)) => {
+                if let Some(field) = fields.get_mut(name) {
+                    remove(field, rest);
+                }
+            }
+            None => {
+                fields.remove(path);
+            }
+        },
+        _ => {}
+    }
+}

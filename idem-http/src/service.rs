@@ -1,0 +1,267 @@
+//! The life of a request: its key and scope, its run in a task of its own, its answer.
+
+use std::fmt::Display;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, Either, select};
+use http::header::ACCEPT_ENCODING;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use idem_runtime::dead_letters::AttemptOutcome;
+use idem_runtime::{Error, Idem, watch_replay};
+use tower_service::Service;
+use tracing::Instrument;
+
+use crate::answer::mark;
+use crate::attempt::{Live, attempt, send};
+use crate::body::{Body, BoxError, Read, boxed, read};
+use crate::failure::{self, Failure};
+use crate::key::IdempotencyKey;
+use crate::layer::{Options, Settings};
+use crate::problem::Problem;
+use crate::request::StoredRequest;
+
+/// The service that [`IdempotencyLayer`](crate::IdempotencyLayer) makes.
+#[derive(Clone)]
+pub struct Idempotency<S> {
+    settings: Arc<Settings>,
+    inner: S,
+}
+
+/// In the extensions of a request that has been through a layer.
+#[derive(Clone)]
+struct Inside;
+
+/// A request that may run.
+struct Keyed {
+    stored: StoredRequest,
+    parts: Parts,
+    body: Bytes,
+}
+
+enum Prepared<B> {
+    /// The layer has no part in it.
+    Pass(Request<B>),
+    Refuse(Problem),
+    Run(Box<Keyed>),
+}
+
+impl<S> Idempotency<S> {
+    pub(crate) fn new(settings: Arc<Settings>, inner: S) -> Self {
+        Self { settings, inner }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Idempotency<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Display + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + From<Bytes> + Send + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    /// Is always ready: a replay needs nothing of the inner service.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (settings, inner) = (Arc::clone(&self.settings), self.inner.clone());
+        Box::pin(async move {
+            match prepare(&settings.options, request).await {
+                Prepared::Pass(request) => Ok(send(inner, request).await?.map(boxed)),
+                Prepared::Refuse(problem) => Ok(problem.into_response()),
+                Prepared::Run(keyed) => detached(settings, inner, *keyed).await,
+            }
+        })
+    }
+}
+
+/// Reads the key, the scope and the body, in this order: what is refused costs nothing more.
+async fn prepare<B>(options: &Options, request: Request<B>) -> Prepared<B>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    if !options.methods.contains(request.method()) || request.extensions().get::<Inside>().is_some()
+    {
+        return Prepared::Pass(request);
+    }
+    let key = match IdempotencyKey::from_headers(request.headers()) {
+        Ok(Some(key)) => key,
+        Ok(None) if options.required => return Prepared::Refuse(Problem::key_missing()),
+        Ok(None) => return Prepared::Pass(request),
+        Err(why) => return Prepared::Refuse(Problem::key_invalid(why)),
+    };
+    let (mut parts, body) = request.into_parts();
+    let Some(scope) = options.scope.of(&parts) else {
+        return Prepared::Refuse(Problem::no_principal());
+    };
+    let limit = options.largest_request;
+    let body = match read(body, limit).await {
+        Ok(Read::Whole(body)) => body,
+        Ok(Read::TooLarge(_)) => return Prepared::Refuse(Problem::body_too_large(limit)),
+        Err(_) => return Prepared::Refuse(Problem::body_cut()),
+    };
+    let stored = StoredRequest::new(scope, &key, &parts, &options.stored_headers, &body);
+    // What is recorded is not encoded for one client: that is done outside, for each.
+    parts.headers.remove(ACCEPT_ENCODING);
+    parts.extensions.insert(key);
+    parts.extensions.insert(Inside);
+    Prepared::Run(Box::new(Keyed {
+        stored,
+        parts,
+        body,
+    }))
+}
+
+/// Runs the request in a task of its own, so that a client that hangs up does not stop the handler.
+async fn detached<S, B, R>(
+    settings: Arc<Settings>,
+    inner: S,
+    keyed: Keyed,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Display + Send + 'static,
+    B: From<Bytes> + Send + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let (wait, clock) = (settings.options.wait, settings.idem.clock());
+    let start = Arc::new(Start::default());
+    let answered = answered(settings, inner, keyed, Arc::clone(&start));
+    let task = tokio::spawn(answered.in_current_span());
+    let joined = match wait {
+        None => task.await,
+        Some(wait) => match select(task, pin!(clock.sleep(wait))).await {
+            Either::Left((joined, _)) => joined,
+            Either::Right(((), task)) if start.give_up() => {
+                // It waits for the first request, and its body can start no more.
+                task.abort();
+                return Ok(Problem::in_progress().into_response());
+            }
+            Either::Right(((), task)) => task.await,
+        },
+    };
+    // The task has no panic of its own; the runtime may stop before it ends.
+    joined.unwrap_or_else(|_| Ok(Problem::interrupted().into_response()))
+}
+
+/// Calls the handler, and returns what the client gets.
+async fn answered<S, B, R>(
+    settings: Arc<Settings>,
+    inner: S,
+    keyed: Keyed,
+    start: Arc<Start>,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Display + Send + 'static,
+    B: From<Bytes> + Send + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let idem = settings.idem.clone();
+    let Keyed {
+        stored,
+        parts,
+        body,
+    } = keyed;
+    let call = idem
+        .call::<Failure<S::Error>>(&settings.handler)
+        .key(&stored.scope)
+        .key(&stored.key)
+        .payload(&stored)
+        .fingerprint(&stored.fingerprint(&settings.options.left_out))
+        .outage(Failure::is_outage)
+        .release_if(Failure::is_released);
+    drop(stored);
+    let live = Arc::new(Live::default());
+    let attempt = {
+        let live = Arc::clone(&live);
+        move || {
+            let request = Request::from_parts(parts.clone(), B::from(body.clone()));
+            let (start, live) = (Arc::clone(&start), Arc::clone(&live));
+            let options = Arc::clone(&settings.options);
+            let inner = inner.clone();
+            async move {
+                if !start.begin() {
+                    return Err(Failure::Released);
+                }
+                attempt(&options, inner, request, &live).await
+            }
+        }
+    };
+    let (result, replayed) = watch_replay(call.run(attempt)).await;
+    let live = live.take();
+    match (result, replayed) {
+        (Ok(answer), Some(replayed)) => Ok(marked(answer.into_response(), replayed.age)),
+        (Ok(answer), None) => Ok(live.unwrap_or_else(|| answer.into_response())),
+        (Err(Failure::Failed(_) | Failure::Outage(_)), _) => {
+            Ok(live.unwrap_or_else(|| Problem::interrupted().into_response()))
+        }
+        (Err(Failure::Released), _) => {
+            Ok(live.unwrap_or_else(|| Problem::in_progress().into_response()))
+        }
+        (Err(Failure::Service(error)), _) => Err(error),
+        (Err(Failure::Idem(error)), _) => Ok(refused(&idem, error).await),
+    }
+}
+
+/// Returns what a client gets where idem refused: the last failure of a request that was given up,
+/// else a problem.
+async fn refused(idem: &Idem, error: Error) -> Response<Body> {
+    if let Error::DeadLettered { id, .. } = &error
+        && let Ok(Some(letter)) = idem.dead_letters().get(id).await
+        && let Some(last) = letter.attempts.last()
+    {
+        let failed = matches!(last.outcome, AttemptOutcome::Failed);
+        let text = last.error.as_deref().filter(|_| failed);
+        let answer = text.and_then(failure::answer);
+        let answer = answer.unwrap_or_else(|| Problem::failed().into_response());
+        let age = idem.clock().now().duration_since(letter.died_at);
+        return marked(answer, age.try_into().ok());
+    }
+    Problem::from(error).into_response()
+}
+
+/// Says that an answer is a replay, and how old it is.
+fn marked(mut answer: Response<Body>, age: Option<Duration>) -> Response<Body> {
+    mark(answer.headers_mut(), age);
+    answer
+}
+
+/// Whether a body started, or its client stopped waiting before: the first of the two counts.
+#[derive(Default)]
+struct Start(AtomicU8);
+
+impl Start {
+    const STARTED: u8 = 1;
+    const GIVEN_UP: u8 = 2;
+
+    fn begin(&self) -> bool {
+        self.reach(Self::STARTED)
+    }
+
+    fn give_up(&self) -> bool {
+        self.reach(Self::GIVEN_UP)
+    }
+
+    fn reach(&self, state: u8) -> bool {
+        let order = Ordering::SeqCst;
+        match self.0.compare_exchange(0, state, order, order) {
+            Ok(_) => true,
+            Err(now) => now == state,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A service that is killed inside of its handler, and started again: this test, run by itself.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post as route;
+use http::StatusCode;
+use idem_http::{IdempotencyLayer, Scope};
+use idem_runtime::Idem;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::common::{BOTH, Client, Version, created, serve, soon};
+
+/// The folder, for a process that is to be killed.
+const FOLDER: &str = "IDEM_HTTP_KILLED";
+
+/// Charges once for each call, and never returns the first time.
+async fn charge(State(folder): State<String>) -> Response {
+    let book = Path::new(&folder).join("book");
+    let charged = std::fs::read(&book).unwrap_or_default().len();
+    std::fs::write(&book, vec![b'x'; charged + 1]).unwrap();
+    if charged == 0 {
+        std::future::pending::<()>().await;
+    }
+    let attempt = idem_runtime::attempt().unwrap();
+    match attempt.number {
+        2 => created(),
+        _ => StatusCode::IM_A_TEAPOT.into_response(),
+    }
+}
+
+/// The service. It is a test, so that the binary has it; by itself it does nothing.
+#[tokio::test]
+async fn service() {
+    let Ok(folder) = std::env::var(FOLDER) else {
+        return;
+    };
+    let idem = Idem::open(Path::new(&folder).join("data")).unwrap();
+    let layer = IdempotencyLayer::builder(&idem, "http.orders", Scope::bearer())
+        .build()
+        .unwrap();
+    let router = Router::new()
+        .route("/", route(charge))
+        .layer(layer)
+        .with_state(folder);
+    println!("serving {}", serve(router).await);
+    std::future::pending::<()>().await;
+}
+
+async fn start(folder: &Path, version: Version) -> (Child, Client) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "killed::service", "--nocapture"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let at = soon(async {
+        loop {
+            let line = lines
+                .next_line()
+                .await
+                .unwrap()
+                .expect("the service did not start");
+            if let Some((_, at)) = line.split_once("serving ") {
+                return at.parse().unwrap();
+            }
+        }
+    })
+    .await;
+    (child, Client::new(at, version))
+}
+
+#[tokio::test]
+async fn the_same_request_after_a_kill_is_the_second_attempt_and_no_conflict() {
+    for version in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let book = folder.path().join("book");
+        let (mut child, client) = start(folder.path(), version).await;
+        let killed = tokio::spawn(async move { client.post("A-1", "{}").await });
+        soon(async {
+            while std::fs::read(&book).unwrap_or_default().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        child.kill().await.unwrap();
+        assert!(killed.await.is_err(), "the client was cut off");
+
+        let (_child, client) = start(folder.path(), version).await;
+        let again = client.post("A-1", "{}").await;
+        assert_eq!(
+            (again.status, again.is_replay()),
+            (StatusCode::CREATED, false)
+        );
+        assert!(client.post("A-1", "{}").await.is_replay());
+        // The handler was told that it is the second attempt.
+        assert_eq!(std::fs::read(&book).unwrap().len(), 2);
+    }
+}

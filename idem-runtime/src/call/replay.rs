@@ -1,0 +1,106 @@
+//! Whether a call was answered with the result of an earlier one, and of when it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+
+use super::attempt::Frame;
+use super::machine::Drive;
+use crate::clock::until;
+use crate::idem::Idem;
+use crate::protocol::{Record, RecordId};
+
+tokio::task_local! {
+    static WATCH: Arc<Watch>;
+}
+
+/// A future whose calls are watched.
+struct Watch {
+    /// The body that it is awaited in. Calls of bodies within it are not its own.
+    within: Option<Arc<Frame>>,
+    replayed: Mutex<Option<(Idem, RecordId)>>,
+}
+
+/// A result that an earlier call recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// When it was recorded, by the ledger's clock. `None` if it has been forgotten since.
+    pub recorded_at: Option<Timestamp>,
+    /// How long ago that was.
+    pub age: Option<Duration>,
+}
+
+/// Awaits a future that calls a handler, and says whether the handler's result was recorded by an
+/// earlier call. For that it reads the record once more.
+///
+/// Of several calls it is the last one with such a result. Calls in bodies that the future runs do
+/// not count.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # use idem_runtime::{Error, Idem, idempotent, watch_replay};
+/// #[idempotent(name = "orders.place", key = "order_no")]
+/// async fn place_order(order_no: &str) -> Result<u32, Error> {
+///     Ok(200)
+/// }
+///
+/// # let idem = Idem::open(folder.path())?;
+/// # idem.scope(async {
+/// let (placed, replayed) = watch_replay(place_order("A-1001")).await;
+/// assert!(placed? == 200 && replayed.is_none());
+/// let (placed, replayed) = watch_replay(place_order("A-1001")).await;
+/// assert!(placed? == 200 && replayed.is_some());
+/// # Ok::<(), Error>(()) }).await?;
+/// # Ok(()) }
+/// ```
+pub async fn watch_replay<F: Future>(future: F) -> (F::Output, Option<Replayed>) {
+    let watch = Arc::new(Watch {
+        within: Frame::current(),
+        replayed: Mutex::default(),
+    });
+    let output = WATCH.scope(Arc::clone(&watch), future).await;
+    let replayed = watch.replayed.lock().take();
+    let replayed = match replayed {
+        Some((idem, id)) => {
+            let recorded_at = recorded_at(&idem, &id).await;
+            Some(Replayed {
+                recorded_at,
+                age: recorded_at.map(|at| until(idem.shared().clock.now(), at)),
+            })
+        }
+        None => None,
+    };
+    (output, replayed)
+}
+
+impl Drive {
+    /// Notes that the call gets a recorded result.
+    pub(super) fn note_replay(&self) {
+        // Most calls are not watched.
+        let _ = WATCH.try_with(|watch| {
+            let within = Frame::current();
+            let is_own = watch.within.as_ref().map(Arc::as_ptr) == within.as_ref().map(Arc::as_ptr);
+            if is_own {
+                *watch.replayed.lock() = Some((self.idem().clone(), self.id().clone()));
+            }
+        });
+    }
+}
+
+/// Returns when the message's result was recorded. An age that cannot be read is left out: the
+/// result is there.
+async fn recorded_at(idem: &Idem, id: &RecordId) -> Option<Timestamp> {
+    match idem.record(id).await {
+        Ok(Some(Record::Settled(settled))) => Some(settled.at),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::debug!(%id, error = format_args!("{error:#}"), "no age of a result");
+            None
+        }
+    }
+}

@@ -19,6 +19,7 @@ mod format;
 mod generate;
 mod migrate;
 mod out;
+mod pauses;
 mod problem;
 mod progress;
 mod prompt;
@@ -93,6 +94,9 @@ async fn run(cli: Cli) -> Result<(), Problem> {
                 Ledger::Dlq(what) => dlq::run(what, &target, out).await,
                 Ledger::Erase(message) => erase::run(message, &target, out).await,
                 Ledger::Explain(what) => explain::run(&what, &target, out).await,
+                Ledger::Pause(what) => pauses::pause(what, &target, out).await,
+                Ledger::Pauses => pauses::list(&target, out).await,
+                Ledger::Resume(what) => pauses::resume(what, &target, out).await,
                 Ledger::Stats => stats::run(&target, out).await,
             };
             // The ledger is closed after a failure too; the first problem is reported.

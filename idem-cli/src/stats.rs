@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::format::line;
 use super::out::Out;
+use super::pauses;
 use super::problem::Problem;
 use super::target::Target;
 use idem_ops::monitor::AlertState;
@@ -42,6 +43,9 @@ fn page(Report { stats, alerts }: &Report, runs: bool, out: Out) -> String {
         stats.open, stats.groups
     );
     text.push_str(&waiting(stats));
+    for pause in &stats.pauses {
+        let _ = writeln!(text, "Paused        {}", pauses::line_of(pause, stats.at));
+    }
     let _ = writeln!(text, "Alerts        {}", alert_state(alerts));
     // A ledger without its service has no figures.
     if !runs {

@@ -79,6 +79,8 @@ struct PolicyConfig {
     group_forgotten_after: Option<Duration>,
     #[serde(default, deserialize_with = "duration::deserialize")]
     escalate_after: Option<Duration>,
+    #[serde(default, deserialize_with = "duration::deserialize")]
+    still_paused_every: Option<Duration>,
 }
 
 /// A channel; each kind has its own fields. [`tag_channels`] does what serde's `tag = "kind"` would.
@@ -356,6 +358,9 @@ impl PolicyConfig {
         }
         if let Some(open) = self.escalate_after {
             policy = policy.escalate_after(open);
+        }
+        if let Some(period) = self.still_paused_every {
+            policy = policy.still_paused_every(period);
         }
         policy
     }

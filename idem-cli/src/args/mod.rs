@@ -138,8 +138,23 @@ pub(crate) enum Ledger {
     /// What happened to one message: its record, its letters, every attempt and act in order of
     /// time
     Explain(Explain),
+    /// Pause a handler on all its processes, until it is resumed: its messages wait
+    Pause(OneHandler),
+    /// The handlers that are paused: why, since when, and by whom
+    Pauses,
+    /// Lift the pause of a handler, whatever began it
+    Resume(OneHandler),
     /// Calls, attempts, latency, open letters, and the ledger's size
     Stats,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneHandler {
+    /// The handler's name in the ledger
+    pub(crate) handler: String,
+
+    #[command(flatten)]
+    pub(crate) reason: Reason,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,8 @@
 use idem_ops::monitor::AlertState;
 use idem_ops::service::{
     Backup, BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage, LetterQuery,
-    LetterView, NewBulkJob, PageQuery, RedriveRule, Redriven, SetRule, Stats, StatsQuery, Timeline,
+    LetterView, NewBulkJob, PageQuery, Pause, PauseList, RedriveRule, Redriven, SetRule, Stats,
+    StatsQuery, Timeline,
 };
 use idem_runtime::DeadLetterId;
 use idem_runtime::json::Json;
@@ -138,6 +139,22 @@ impl Target {
     /// Has the service copy its ledger.
     pub(crate) async fn back_up(&self) -> Result<Backup, Problem> {
         self.post("api/v1/backups", &Nothing {}).await
+    }
+
+    /// Returns the handlers that are paused.
+    pub(crate) async fn pauses(&self) -> Result<PauseList, Problem> {
+        self.get("api/v1/pauses", &()).await
+    }
+
+    pub(crate) async fn pause(&self, handler: &str, why: &str) -> Result<Pause, Problem> {
+        let body = serde_json::json!({ "handler": handler, "why": why });
+        self.post("api/v1/pauses", &body).await
+    }
+
+    pub(crate) async fn resume(&self, handler: &str, why: &str) -> Result<Pause, Problem> {
+        let request = self.request(Method::DELETE, "api/v1/pauses");
+        self.answer(request.query(&[("handler", handler), ("why", why)]))
+            .await
     }
 
     pub(crate) async fn bulks(&self, query: &PageQuery) -> Result<BulkPage, Problem> {

@@ -13,6 +13,7 @@ mod erasing;
 mod letters;
 mod many;
 mod numbers;
+mod pauses;
 mod publish;
 mod redacted;
 mod reused;

@@ -1,10 +1,11 @@
-//! Notices of dead letters, and the channels that send them.
+//! Notices of dead letters and paused handlers, and the channels that send them.
 
 #[cfg(feature = "email")]
 mod email;
 mod error;
 mod kind;
 mod notice;
+mod paused;
 mod text;
 #[cfg(feature = "webhook")]
 pub mod webhook;
@@ -16,6 +17,7 @@ pub use email::{Email, EmailBuilder, EmailConfigError, Protection};
 pub use error::{AlertError, Retry};
 pub use kind::kind_of_error;
 pub use notice::{Brief, Group, Notice, NoticeKind};
+pub use paused::PausedHandler;
 #[cfg(feature = "webhook")]
 pub use webhook::{Webhook, WebhookBuilder, WebhookConfigError};
 

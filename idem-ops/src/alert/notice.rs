@@ -1,11 +1,13 @@
-//! A notice: the dead letters that people are notified of at one time.
+//! A notice: the dead letters, or paused handlers, that people are notified of at one time.
 
 use idem_runtime::{DeadLetter, DeadLetterId, clock::Timestamp, dead_letters::Reason};
 use serde::{Deserialize, Serialize};
 use url::Url;
 use uuid::Uuid;
 
-/// The dead letters that people are notified of at one time.
+use super::paused::PausedHandler;
+
+/// The dead letters, or paused handlers, that people are notified of at one time.
 ///
 /// It is kept in the ledger until it is sent, so every retry and every copy after a crash has the
 /// same id and text.
@@ -22,6 +24,9 @@ pub struct Notice {
     pub at: Timestamp,
     /// The groups of letters, the largest first.
     pub groups: Vec<Group>,
+    /// The handlers that are paused, or no longer are, in a notice of that kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<PausedHandler>,
     /// The number of all open dead letters, in this notice or not.
     pub open: u64,
     /// The dashboard's address, including the prefix of a nested one; letters are below it at
@@ -39,6 +44,7 @@ impl Notice {
             service,
             at,
             groups: Vec::new(),
+            paused: Vec::new(),
             open: 0,
             dashboard: None,
         }
@@ -56,6 +62,12 @@ pub enum NoticeKind {
     Digest,
     /// Letters that stay open for too long.
     Escalation,
+    /// Handlers were paused: their messages wait.
+    Paused,
+    /// Handlers are still paused.
+    StillPaused,
+    /// Handlers are no longer paused.
+    Resumed,
     /// A test of the channels, without letters.
     Test,
 }

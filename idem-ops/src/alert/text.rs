@@ -4,6 +4,7 @@ use idem_runtime::clock::Timestamp;
 use url::Url;
 
 use super::notice::{Brief, Group, Notice, NoticeKind};
+use super::paused;
 use crate::shown::steers;
 
 /// The most groups that are described one by one.
@@ -52,12 +53,9 @@ impl Story {
             .as_ref()
             .filter(|url| matches!(url.scheme(), "http" | "https"));
         let told = notice.groups.iter().map(|group| group.count).sum::<u64>();
-        let groups: Vec<_> = notice
-            .groups
-            .iter()
-            .take(GROUPS)
-            .map(|group| GroupStory::of(group, dashboard))
-            .collect();
+        let shown = notice.groups.iter().take(GROUPS);
+        let groups = shown.map(|group| GroupStory::of(group, dashboard));
+        let paused = notice.paused.iter().take(GROUPS).map(paused::story);
         let hidden: u64 = notice
             .groups
             .iter()
@@ -76,12 +74,13 @@ impl Story {
             intro: match notice.kind {
                 NoticeKind::Test => "This is a test: alerts from this service arrive here.",
                 NoticeKind::Escalation => "Nobody has acted yet. Nothing runs again by itself: redrive or discard.",
+                NoticeKind::Paused | NoticeKind::StillPaused | NoticeKind::Resumed => paused::intro(notice),
                 NoticeKind::NewGroup | NoticeKind::Digest => {
                     "Nothing of this runs again by itself: look at the cause, then redrive or discard."
                 }
             }
             .to_owned(),
-            groups,
+            groups: groups.chain(paused).collect(),
             more: (hidden > 0)
                 .then(|| format!("and {} in {} more groups", letters(hidden), notice.groups.len() - GROUPS)),
             open: format!("{} open in all", letters(notice.open)),
@@ -155,10 +154,13 @@ impl LetterStory {
 
 fn subject(notice: &Notice) -> String {
     let service = subject_part(&notice.service, 40);
+    if let Some(what) = paused::subject(notice) {
+        return format!("[idem] {service}: {what}");
+    }
     let count = notice.groups.iter().map(|group| group.count).sum();
     let count = match notice.kind {
         NoticeKind::Digest => letters(count).replacen(' ', " more ", 1),
-        NoticeKind::NewGroup | NoticeKind::Escalation | NoticeKind::Test => letters(count),
+        _ => letters(count),
     };
     let what = match notice.groups.as_slice() {
         [group] => {
@@ -178,7 +180,7 @@ fn subject(notice: &Notice) -> String {
     match notice.kind {
         NoticeKind::Test => format!("[idem] {service}: a test alert"),
         NoticeKind::Escalation => format!("[idem] {service}: nobody acted on {what}"),
-        NoticeKind::NewGroup | NoticeKind::Digest => format!("[idem] {service}: {what}"),
+        _ => format!("[idem] {service}: {what}"),
     }
 }
 
@@ -252,7 +254,7 @@ fn kind(group: &Group, most: usize) -> String {
 }
 
 /// Returns a part of the subject. Mail programs decode `=?…?=`, which could hide any text.
-fn subject_part(text: &str, most: usize) -> String {
+pub(super) fn subject_part(text: &str, most: usize) -> String {
     one_line(&text.replace("=?", "= ?"), most)
 }
 
@@ -263,7 +265,7 @@ fn letters(count: u64) -> String {
     )
 }
 
-fn seconds(time: Timestamp) -> String {
+pub(super) fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 

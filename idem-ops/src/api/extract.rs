@@ -152,6 +152,14 @@ pub(super) struct Edit {
     pub(super) why: String,
 }
 
+/// A handler that is paused or resumed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OneHandler {
+    pub(super) handler: String,
+    pub(super) why: String,
+}
+
 /// A redrive rule.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -35,6 +35,12 @@ pub fn router(service: &Service, auth: Auth) -> Router {
         .route("/bulk", get(routes::bulks).post(routes::start_bulk))
         .route("/bulk/{id}", get(routes::bulk).delete(routes::cancel_bulk))
         .route("/groups", get(routes::groups))
+        .route(
+            "/pauses",
+            get(routes::pauses)
+                .post(routes::pause)
+                .delete(routes::resume),
+        )
         .route("/erase", post(routes::erase))
         .route("/explain", get(routes::explain))
         .route("/rules", get(routes::rules).post(routes::set_rule))

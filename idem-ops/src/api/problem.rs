@@ -69,6 +69,7 @@ pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
         ServiceError::CannotPublish { .. } => (StatusCode::CONFLICT, "cannot_publish"),
         ServiceError::NoBackups => (StatusCode::CONFLICT, "no_backups"),
+        ServiceError::NotPaused { .. } => (StatusCode::CONFLICT, "not_paused"),
         ServiceError::BulkEnded(_) => (StatusCode::CONFLICT, "bulk_ended"),
         ServiceError::Note { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "unreadable"),
         ServiceError::Letter(error) => classify_letter(error),

@@ -8,14 +8,14 @@ use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
 use super::extract::{
-    Acting, Edit, Id, Json, MaybeWhy, NewRule, Nothing, OneKey, Query, RedriveOne, Why,
+    Acting, Edit, Id, Json, MaybeWhy, NewRule, Nothing, OneHandler, OneKey, Query, RedriveOne, Why,
 };
 use super::problem::Problem;
 use crate::monitor::AlertState;
 use crate::service::{
     AuditPage, Backup, BulkJob, BulkPage, Erase, Erasure, GroupPage, GroupQuery, LetterPage,
-    LetterQuery, LetterView, NewBulkJob, PageQuery, Redriven, Service, ServiceError, SetRule,
-    Stats, StatsQuery, Timeline,
+    LetterQuery, LetterView, NewBulkJob, PageQuery, Pause, PauseList, Redriven, Service,
+    ServiceError, SetRule, Stats, StatsQuery, Timeline,
 };
 
 type Answer<T> = Result<axum::Json<T>, Problem>;
@@ -147,6 +147,25 @@ pub(super) async fn groups(
     answer(service.groups(&query).await?)
 }
 
+pub(super) async fn pauses(service: State<Service>, _: Query<Nothing>) -> Answer<PauseList> {
+    answer(service.pauses().await?)
+}
+
+pub(super) async fn pause(
+    Acting(actions): Acting,
+    _: Query<Nothing>,
+    Json(OneHandler { handler, why }): Json<OneHandler>,
+) -> Answer<Pause> {
+    changed(async move { actions.pause(&handler, &why).await }).await
+}
+
+pub(super) async fn resume(
+    Acting(actions): Acting,
+    Query(OneHandler { handler, why }): Query<OneHandler>,
+) -> Answer<Pause> {
+    changed(async move { actions.resume(&handler, &why).await }).await
+}
+
 pub(super) async fn erase(
     Acting(actions): Acting,
     _: Query<Nothing>,
@@ -228,7 +247,11 @@ pub(super) async fn healthz(service: State<Service>) -> Response {
 pub(super) async fn readyz(service: State<Service>) -> Response {
     let readiness = service.readiness().await;
     if readiness.ready {
-        return (StatusCode::OK, "ready\n").into_response();
+        let text = match readiness.paused.as_slice() {
+            [] => "ready\n".to_owned(),
+            paused => format!("ready\npaused: {}\n", paused.join(", ")),
+        };
+        return (StatusCode::OK, text).into_response();
     }
     let text = format!("not ready: {}\n", readiness.problems.join("; "));
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()

@@ -53,6 +53,8 @@ impl Audit {
             AuditAction::CancelDiscard => "cancelled a bulk discard",
             AuditAction::SetRule => "set a redrive rule",
             AuditAction::RemoveRule => "removed a redrive rule",
+            AuditAction::Pause => "paused the handler",
+            AuditAction::Resume => "resumed the handler",
         }
     }
 

@@ -10,7 +10,7 @@ use super::page::{Answer, Page, Tab, show as answer};
 use super::render::filters;
 use super::session_guard::Visit;
 use super::state::Dashboard;
-use crate::service::{Group, GroupPage, GroupQuery, LetterPage, LetterQuery};
+use crate::service::{Group, GroupPage, GroupQuery, LetterPage, LetterQuery, Pause};
 
 /// The number of a group's letters that its page shows.
 const NEWEST: usize = 20;
@@ -29,6 +29,8 @@ struct One<'a> {
     handler: &'a str,
     error: &'a str,
     list: LetterPage,
+    /// The handler's pause.
+    paused: Option<Pause>,
     /// Why its letters cannot be run here.
     why_not: Option<String>,
     /// Whether the message of any of the newest letters can be published.
@@ -56,6 +58,7 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
         ..group_letters(handler, error)
     };
     let list = dashboard.service.letters(&query).await?;
+    let pauses = dashboard.service.pauses().await?.pauses;
     let can_run = dashboard.service.idem().has_handler(handler);
     let why_not = match list.letters.first() {
         Some(letter) if !can_run => letter
@@ -75,6 +78,7 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
         page: Page::new(&dashboard, &visit, Tab::Groups),
         can_publish: list.letters.iter().any(|letter| letter.can_publish),
         list,
+        paused: pauses.into_iter().find(|pause| pause.handler == handler),
         why_not,
         all: letters_of("open"),
         closed: letters_of("any"),

@@ -18,6 +18,7 @@ mod login;
 mod origin;
 mod overview;
 mod page;
+mod pauses;
 mod plot;
 mod render;
 mod session;
@@ -82,6 +83,8 @@ fn pages(dashboard: Dashboard) -> Router {
         .route("/bulk/{id}", get(bulk::one))
         .route("/bulk/{id}/cancel", post(bulk::cancel))
         .route("/story", get(timeline::show))
+        .route("/pauses/pause", post(pauses::pause))
+        .route("/pauses/resume", post(pauses::resume))
         .route("/health", get(health::show))
         .route("/audit", get(audit::show))
         .route("/logout", post(login::sign_out))

@@ -10,10 +10,11 @@ use super::forms::Fields;
 use super::groups::query;
 use super::page::{Answer, Page, Tab, show as answer};
 use super::plot::{Fold, Plot, Series, Shape, Unit};
+use super::render::filters;
 use super::session_guard::Visit;
 use super::state::Dashboard;
 use crate::monitor;
-use crate::service::{Count, GroupQuery, Latency, Minute, Stats, StatsQuery};
+use crate::service::{Count, GroupQuery, Latency, Minute, Pause, PauseState, Stats, StatsQuery};
 
 /// The number of groups that are shown, the largest first.
 const GROUPS: usize = 5;
@@ -26,6 +27,9 @@ struct Overview<'a> {
     page: Page,
     stats: &'a Stats,
     open: u64,
+    pauses: Vec<PauseLine<'a>>,
+    /// The handlers that were called here, to choose from.
+    handlers: BTreeSet<&'a str>,
     /// The names of the failing channels.
     failing: Vec<String>,
     groups: Vec<GroupLine>,
@@ -35,6 +39,12 @@ struct Overview<'a> {
     figures: Vec<String>,
     tables: [(&'static str, &'a [Count]); 2],
     latencies: [(&'static str, Vec<String>); 2],
+}
+
+struct PauseLine<'a> {
+    pause: &'a Pause,
+    lasts: String,
+    state: &'static str,
 }
 
 struct GroupLine {
@@ -84,6 +94,16 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
     answer(&Overview {
         page: Page::new(&dashboard, &visit, Tab::Overview),
         open: stats.open,
+        pauses: stats
+            .pauses
+            .iter()
+            .map(|pause| paused(pause, &stats))
+            .collect(),
+        handlers: stats
+            .calls
+            .iter()
+            .map(|count| count.handler.as_str())
+            .collect(),
         failing: failing.map(|channel| channel.name).collect(),
         groups: groups.collect(),
         tiles: tiles(&stats),
@@ -97,6 +117,19 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
         ],
         stats: &stats,
     })
+}
+
+fn paused<'a>(pause: &'a Pause, stats: &Stats) -> PauseLine<'a> {
+    let lasts = stats.at.duration_since(pause.since).as_secs_f64().max(0.0);
+    PauseLine {
+        pause,
+        lasts: Unit::Seconds.show(lasts),
+        state: match pause.state {
+            PauseState::Probing => "one message runs to see",
+            PauseState::Recovering => "it recovers",
+            _ => "its messages wait",
+        },
+    }
 }
 
 fn tiles(stats: &Stats) -> Vec<(&'static str, String)> {

@@ -1,4 +1,4 @@
-//! Watches dead letters and notifies people of them.
+//! Watches dead letters and paused handlers, and notifies people of them.
 //!
 //! The ledger writes a note with each letter, which says that no notice has it yet. The monitor
 //! turns those notes into notices, stores each notice for its channels in the same write that
@@ -15,6 +15,7 @@ mod digest;
 mod escalation;
 mod group;
 mod notice;
+mod pauses;
 mod policy;
 mod route;
 mod sender;
@@ -53,7 +54,7 @@ const QUIET: Duration = Duration::from_millis(500);
 /// … or this long after the first.
 const GATHER: Duration = Duration::from_secs(5);
 
-/// Watches the dead letters of an [`Idem`] and sends notices of them by a [`Policy`].
+/// Watches the dead letters and the paused handlers of an [`Idem`], and sends notices of them by a [`Policy`].
 ///
 /// Each replica on a shared ledger may start one: one of them works, and another takes over when it
 /// stops, or half a minute after it died.
@@ -307,7 +308,8 @@ impl Watching {
         }
         let digest = self.digest(&guard).await?;
         let escalation = self.escalate(&guard).await?;
-        if digest || escalation {
+        let pauses = self.tell_pauses(&guard).await?;
+        if digest || escalation || pauses {
             self.stored.notify_waiters();
         }
         let notes = self.idem.notes();

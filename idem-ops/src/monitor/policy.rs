@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-/// When notices of dead letters are sent.
+/// When notices of dead letters and paused handlers are sent.
 ///
 /// The first letter makes a notice at once. Then there is at most one digest per period, grouped by
 /// handler and kind of error, and a notice at once when a new group appears.
 ///
 /// A letter of a message that reused a finished message's key is not urgent: it goes with a digest,
 /// and is not escalated.
+///
+/// A paused handler makes one notice when its pause begins, one each hour while it lasts, and one when
+/// it is over; none for each message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Policy {
@@ -16,6 +19,7 @@ pub struct Policy {
     pub(super) new_groups_at_once: u32,
     pub(super) group_forgotten_after: Duration,
     pub(super) escalate_after: Option<Duration>,
+    pub(super) still_paused_every: Duration,
 }
 
 impl Default for Policy {
@@ -25,6 +29,7 @@ impl Default for Policy {
             new_groups_at_once: 5,
             group_forgotten_after: Duration::from_secs(7 * 24 * 3600),
             escalate_after: None,
+            still_paused_every: Duration::from_secs(3600),
         }
     }
 }
@@ -53,6 +58,12 @@ impl Policy {
     /// [`escalation_channel`](super::Monitor::escalation_channel); never by default.
     pub fn escalate_after(mut self, open: Duration) -> Self {
         self.escalate_after = Some(open);
+        self
+    }
+
+    /// Sets how often a notice says that a handler is still paused; every hour by default.
+    pub fn still_paused_every(mut self, period: Duration) -> Self {
+        self.still_paused_every = period;
         self
     }
 }

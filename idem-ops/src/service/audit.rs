@@ -42,7 +42,7 @@ pub struct AuditEntry {
     pub why: Option<String>,
     /// The letter, for an action on one.
     pub letter: Option<DeadLetterId>,
-    /// The letter's handler.
+    /// The handler: the letter's, or the one that was paused or resumed.
     pub handler: Option<String>,
     /// The letter's idempotency key.
     pub key: Option<String>,
@@ -83,6 +83,10 @@ pub enum AuditAction {
     SetRule,
     /// Removed one.
     RemoveRule,
+    /// Paused a handler.
+    Pause,
+    /// Resumed one.
+    Resume,
 }
 
 /// The outcome of an action.

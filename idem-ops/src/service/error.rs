@@ -48,6 +48,12 @@ pub enum ServiceError {
          service to `idem_ops::dashboard`"
     )]
     NoBackups,
+    /// The handler is not paused.
+    #[error("`{handler}` is not paused")]
+    NotPaused {
+        /// The handler.
+        handler: String,
+    },
     /// The bulk job has ended.
     #[error("bulk job {0} has ended already")]
     BulkEnded(Uuid),

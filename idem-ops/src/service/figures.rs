@@ -52,6 +52,7 @@ impl Service {
             .iter()
             .map(|ends| one(ends, &past))
             .collect();
+        let pauses = self.inner.idem.pauses().await?;
         Ok(Stats {
             at,
             since: self.inner.since,
@@ -63,6 +64,7 @@ impl Service {
                 *self.inner.outbox.lock(),
                 metrics.ok(),
             ),
+            pauses,
             ledger_bytes: now.bytes,
             calls: metrics.map(Metrics::calls).unwrap_or_default(),
             attempts: metrics.map(Metrics::attempts).unwrap_or_default(),

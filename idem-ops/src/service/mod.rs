@@ -19,6 +19,7 @@ mod index;
 mod letter_action;
 mod letter_locks;
 mod letters;
+mod pauses;
 mod queries;
 mod readiness;
 mod rules;
@@ -41,9 +42,11 @@ pub use erasing::{Erase, Erasure};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};
 pub use idem_runtime::dead_letters::RunOutcome;
+pub use idem_runtime::pause::{Pause, PauseCause, PauseState};
 pub use letters::{
     LONGEST_PAGE, LetterLine, LetterPage, LetterQuery, LetterView, PAGE, Redriven, StateFilter,
 };
+pub use pauses::PauseList;
 pub use readiness::Readiness;
 pub(crate) use rules::configure;
 pub use rules::{RedriveRule, SetRule};
@@ -91,8 +94,10 @@ struct Inner {
     outbox: parking_lot::Mutex<backlog::Outbox>,
     /// Where copies of the ledger are made.
     backups: std::sync::OnceLock<std::path::PathBuf>,
-    /// The last write that readiness was read from.
-    written: tokio::sync::Mutex<Option<readiness::Written>>,
+    /// What readiness was read from last.
+    seen: tokio::sync::Mutex<Option<readiness::Seen>>,
+    /// Whether a paused handler makes the service not ready.
+    not_ready_while_paused: AtomicBool,
     since: Timestamp,
     /// Whether the first scan of the index has ended.
     scanned: watch::Sender<bool>,
@@ -137,7 +142,8 @@ impl Service {
             minutes: figures::Minutes::default(),
             outbox: parking_lot::Mutex::default(),
             backups: std::sync::OnceLock::new(),
-            written: tokio::sync::Mutex::default(),
+            seen: tokio::sync::Mutex::default(),
+            not_ready_while_paused: AtomicBool::new(false),
             since: idem.clock().now(),
             scanned: watch::Sender::new(false),
             stale: Arc::new(Notify::new()),

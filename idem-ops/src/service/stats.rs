@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use idem_runtime::clock::Timestamp;
+use idem_runtime::pause::Pause;
 use serde::{Deserialize, Serialize};
 
 use super::backlog::Backlog;
@@ -26,6 +27,9 @@ pub struct Stats {
     /// The messages that wait.
     #[serde(default)]
     pub backlog: Backlog,
+    /// The handlers that are paused, on all processes of the ledger.
+    #[serde(default)]
+    pub pauses: Vec<Pause>,
     /// The ledger's size on disk in bytes, if it is known.
     pub ledger_bytes: Option<u64>,
     /// Calls by handler and outcome.

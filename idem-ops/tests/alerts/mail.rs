@@ -73,6 +73,41 @@ async fn a_person_can_act_on_it() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_pause_answers_its_beginning() {
+    let mut threads = Vec::new();
+    for (kind, name, subject) in [
+        (
+            NoticeKind::Paused,
+            "paused",
+            "[idem] orders: orders.pay is paused — the bank is away",
+        ),
+        (
+            NoticeKind::Resumed,
+            "resumed",
+            "[idem] orders: orders.pay is no longer paused — 2 min 5 s",
+        ),
+    ] {
+        let mut notice = Notice::new(kind, "orders", time());
+        let paused = serde_json::json!({
+            "handler": "orders.pay", "cause": "outages", "why": "the bank\r\nis away", "by": null,
+            "since": time(), "seconds": 125, "turned_away": 12,
+        });
+        notice.paused = vec![serde_json::from_value(paused).unwrap()];
+        let mail = arrived(&notice).await;
+        assert_eq!(mail.subject(), Some(subject));
+        assert_eq!(header(&mail, "X-Idem-Notice"), name);
+        let text = mail.body_text(0).unwrap();
+        assert!(
+            text.contains("since 2026-03-04 05:06:07Z, for 2 min 5 s")
+                && text.contains("12 calls were turned away"),
+            "{text}"
+        );
+        threads.push(mail.in_reply_to().as_text().unwrap().to_owned());
+    }
+    assert_eq!(threads[0], threads[1]);
+}
+
+#[tokio::test]
 async fn one_group_is_one_thread() {
     let thread = async |notice: &Notice| {
         let mail = arrived(notice).await;

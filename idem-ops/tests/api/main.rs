@@ -12,6 +12,7 @@ mod bulk;
 mod discards;
 mod erasing;
 mod many;
+mod pauses;
 mod publish;
 mod reads;
 mod ready;

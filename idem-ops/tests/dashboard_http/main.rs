@@ -11,6 +11,7 @@ mod bodies;
 mod common;
 mod letter;
 mod links;
+mod pauses;
 mod publish;
 
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod killed;
+mod pauses;
 mod policy;
 mod trouble;
 

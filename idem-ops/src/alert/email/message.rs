@@ -8,6 +8,7 @@ use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use sha2::{Digest, Sha256};
 
+use crate::alert::PausedHandler;
 use crate::alert::notice::{Group, Notice, NoticeKind};
 use crate::alert::text::{self, GroupStory, Story};
 
@@ -63,9 +64,11 @@ pub(super) fn compose(notice: &Notice, from: &Mailbox, to: &[Mailbox]) -> Result
 /// The id that all mails of one group answer to; mails about several groups have one for the
 /// service.
 fn thread(notice: &Notice, domain: &str) -> Option<String> {
-    let parts: &[&str] = match notice.groups.as_slice() {
-        [] => return None,
-        [Group { handler, error, .. }] => &[&notice.service, handler, error],
+    let parts: &[&str] = match (notice.groups.as_slice(), notice.paused.as_slice()) {
+        ([], []) => return None,
+        ([Group { handler, error, .. }], []) => &[&notice.service, handler, error],
+        // The end of a pause answers its beginning.
+        ([], [PausedHandler { handler, .. }]) => &[&notice.service, handler],
         _ => &[&notice.service],
     };
     let mut hash = Sha256::new();
@@ -130,6 +133,9 @@ impl Header for Kind {
             NoticeKind::NewGroup => "new_group",
             NoticeKind::Digest => "digest",
             NoticeKind::Escalation => "escalation",
+            NoticeKind::Paused => "paused",
+            NoticeKind::StillPaused => "still_paused",
+            NoticeKind::Resumed => "resumed",
             NoticeKind::Test => "test",
         };
         HeaderValue::new(Self::name(), kind.to_owned())

@@ -1,0 +1,42 @@
+//! Handlers are paused and resumed, in a folder and at a running service alike.
+
+use std::any::Any;
+
+use crate::served::Served;
+use crate::support::{At, folder};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_is_paused_listed_and_resumed() {
+    let (data, _) = folder(1).await;
+    let served = Served::start(1).await;
+    let places: [(At, Box<dyn Any>); 2] = [
+        (At::folder(data.path()), Box::new(data)),
+        (served.at(), Box::new(served)),
+    ];
+    for (at, _alive) in places {
+        let none = at.idem(&["pauses"]).await.well().out;
+        assert_eq!(none, "no handler is paused\n");
+        let why = ["pause", "orders.place", "--why", "the bank \u{1b}[31mmoves"];
+        let pause = at.json(&why).await;
+        assert_eq!(pause["handler"], "orders.place", "{at:?}");
+        let list = at.json(&["pauses"]).await;
+        assert_eq!(list["pauses"][0]["why"], "the bank \u{1b}[31mmoves");
+        for question in ["pauses", "stats"] {
+            let text = at.idem(&[question]).await.well().out;
+            assert!(
+                text.contains("orders.place since") && text.contains("the bank \\u{1b}[31mmoves"),
+                "{text}"
+            );
+        }
+        let resume = ["resume", "orders.place", "--why", "it has moved"];
+        let said = at.idem(&resume).await.well().out;
+        assert!(said.starts_with("`orders.place` is resumed"), "{said}");
+        let again = at.idem(&resume).await.ended(1);
+        assert!(
+            again.err.contains("`orders.place` is not paused"),
+            "{again:?}"
+        );
+        let silent = at.idem(&["pause", "orders.place"]).await.ended(2);
+        assert!(silent.err.contains("--why"), "{silent:?}");
+    }
+}

@@ -17,6 +17,11 @@ impl Concurrency {
         }
     }
 
+    /// Returns what is cancelled once the consumer is being stopped.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Waits for a permit for one call. Returns `None` once the consumer is being stopped.
     pub(super) async fn acquire(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.

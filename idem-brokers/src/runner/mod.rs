@@ -25,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 use crate::delivery::Source;
 use crate::metrics;
 use concurrency::Concurrency;
-use hold::Hold;
 use processor::{Decoder, Format, Handler, KeyFn, Processor};
 use receiver::Receiver;
 pub use receiver::State;
@@ -220,7 +219,6 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         });
         let state = watch::Sender::new(State::Connecting);
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-        let hold = Hold::new(self.idem.clone(), self.source.name(), stop.clone());
         let processor = Processor::new(
             self.idem,
             self.name,
@@ -228,7 +226,6 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             self.format,
             handler,
             Concurrency::new(self.in_flight, stop.clone()),
-            hold,
             abandon.clone(),
         );
         let (watched, settled) = (state.subscribe(), Arc::clone(&processor.settled));

@@ -92,9 +92,9 @@ impl<T: Send + 'static> Processor<T> {
         format: Format<T>,
         handler: Handler<T>,
         concurrency: Concurrency,
-        hold: Hold,
         abandon: CancellationToken,
     ) -> Self {
+        let hold = Hold::new(idem.clone(), source.clone(), concurrency.stop().clone());
         Self {
             idem,
             name,

@@ -5,7 +5,7 @@ use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::NoteChange;
 
 use super::Watching;
-use super::route::groups_for;
+use super::route::part_for;
 use super::store::{Pending, key, put};
 use crate::alert::{Group, Notice, NoticeKind};
 
@@ -41,13 +41,19 @@ impl Watching {
             .collect();
         let mut changes = Vec::new();
         for channel in &channels {
-            let groups = groups_for(channel, &channels, &notice.groups);
-            if groups.is_empty() && !notice.groups.is_empty() {
+            let groups = part_for(channel, &channels, &notice.groups, |group| {
+                (&group.handler, &group.error)
+            });
+            let paused = part_for(channel, &channels, &notice.paused, |one| {
+                (&one.handler, &one.why)
+            });
+            if groups.len() + paused.len() == 0 {
                 continue;
             }
             let pending = Pending {
                 notice: Notice {
                     groups,
+                    paused,
                     ..notice.clone()
                 },
                 tries: 0,

@@ -1,9 +1,8 @@
-//! Which groups of letters go to which channel.
+//! Which groups of letters, and which paused handlers, go to which channel.
 
 use super::channel::Channel;
-use crate::alert::Group;
 
-/// Which groups of letters a channel gets.
+/// Which groups of letters a channel gets. Paused handlers go the same way, by why they are paused.
 ///
 /// ```
 /// use idem_ops::monitor::Route;
@@ -46,7 +45,7 @@ impl Route {
         self
     }
 
-    /// Adds a part of a kind of error, such as [`Group::error`] has, whose groups match.
+    /// Adds a part of a kind of error, such as [`Group::error`](crate::alert::Group::error) has, whose groups match.
     #[must_use]
     pub fn error(mut self, part: impl Into<String>) -> Self {
         if let Self::Matching { errors, .. } = &mut self {
@@ -55,25 +54,29 @@ impl Route {
         self
     }
 
-    fn matches(&self, group: &Group) -> bool {
+    fn matches(&self, (handler, error): (&str, &str)) -> bool {
         let Self::Matching { handlers, errors } = self else {
             return false;
         };
-        let has = |part: &String| group.error.contains(part.as_str());
-        (handlers.is_empty() || handlers.contains(&group.handler))
+        let has = |part: &String| error.contains(part.as_str());
+        (handlers.is_empty() || handlers.iter().any(|name| name == handler))
             && (errors.is_empty() || errors.iter().any(has))
     }
 }
 
-/// Returns the groups that one of these channels gets. A group that no channel takes goes to all of
-/// them, so that none is lost.
-pub(super) fn groups_for(channel: &Channel, all: &[&Channel], groups: &[Group]) -> Vec<Group> {
-    let takes = |channel: &Channel, group: &Group| match channel.route {
+/// Returns what one of these channels gets, by each one's handler and error. What no channel takes
+/// goes to all of them, so that none is lost.
+pub(super) fn part_for<T: Clone>(
+    channel: &Channel,
+    all: &[&Channel],
+    whole: &[T],
+    of: fn(&T) -> (&str, &str),
+) -> Vec<T> {
+    let takes = |channel: &Channel, one: &T| match channel.route {
         Route::All => true,
-        Route::Matching { .. } => channel.route.matches(group),
-        Route::Rest => !all.iter().any(|other| other.route.matches(group)),
+        Route::Matching { .. } => channel.route.matches(of(one)),
+        Route::Rest => !all.iter().any(|other| other.route.matches(of(one))),
     };
-    let goes_here =
-        |group: &&Group| takes(channel, group) || !all.iter().any(|other| takes(other, group));
-    groups.iter().filter(goes_here).cloned().collect()
+    let goes_here = |one: &&T| takes(channel, one) || !all.iter().any(|other| takes(other, one));
+    whole.iter().filter(goes_here).cloned().collect()
 }

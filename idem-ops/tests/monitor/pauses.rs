@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use idem_ops::alert::{Notice, NoticeKind};
-use idem_ops::monitor::Monitor;
+use idem_ops::monitor::{Monitor, Route};
 use idem_runtime::protocol::Actor;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Error, Filter, Idem, Origin, Verdict, idempotent};
@@ -91,6 +91,27 @@ async fn a_pause_is_told_when_it_begins_each_hour_and_when_it_is_over() {
     );
     watch.stop().await;
     assert!(told.try_recv().is_err() && others.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_pause_goes_to_the_people_of_its_handler() {
+    let clock = ManualClock::default();
+    let idem = idem(&clock);
+    let ((bank, mut banks), (rest, mut rests)) = (pager("bank"), pager("rest"));
+    let monitor = Monitor::new(&idem, "orders")
+        .channel_for(Route::matching().handler("orders.pay"), bank)
+        .channel_for(Route::Rest, rest);
+    for handler in ["orders.pay", "orders.ship"] {
+        idem.pause(handler, Actor::default()).await.unwrap();
+    }
+    let watch = monitor.start().unwrap();
+    for (told, handler) in [(&mut banks, "orders.pay"), (&mut rests, "orders.ship")] {
+        let notice = next(&clock, told.recv()).await.unwrap().unwrap();
+        let why = "a person paused it";
+        assert_eq!(shown(&notice), (NoticeKind::Paused, handler, why));
+    }
+    watch.stop().await;
+    assert!(banks.try_recv().is_err() && rests.try_recv().is_err());
 }
 
 #[derive(Debug, thiserror::Error)]

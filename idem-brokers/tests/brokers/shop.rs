@@ -76,7 +76,7 @@ impl Shop {
     }
 
     /// Places an order. It is the body of every handler here.
-    fn place(&self, order: &PlaceOrder) -> anyhow::Result<u32> {
+    pub(crate) fn place(&self, order: &PlaceOrder) -> anyhow::Result<u32> {
         let starts = self.append(&format!("starts/{}", order.order_no), ".");
         if starts <= u64::from(order.fails) {
             bail!("the bank does not answer");

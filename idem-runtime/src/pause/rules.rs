@@ -26,7 +26,7 @@ impl Default for PauseRules {
     fn default() -> Self {
         Self {
             by_outages: Some((5, 3)),
-            by_failures: Some((20, Duration::from_secs(5))),
+            by_failures: Some((12, Duration::ZERO)),
             first: Duration::from_secs(1),
             longest: Duration::from_secs(30),
         }
@@ -42,7 +42,7 @@ impl PauseRules {
     }
 
     /// Sets how many different keys have to fail without a success between them, and over how much
-    /// time (default: 20, over 5 seconds). This is for handlers without `outage`, and counts only
+    /// time (default: 12, over none). This is for handlers without `outage`, and counts only
     /// what a consumer delivers; permanent errors do not count.
     pub fn failures(mut self, keys: u32, over: Duration) -> Self {
         self.by_failures = Some((at_least_one(keys), over));

@@ -243,15 +243,21 @@ async fn ten_bad_orders_pause_nothing() {
 }
 
 #[tokio::test]
-async fn twenty_messages_that_fail_over_five_seconds_pause_a_consumers_handler() {
+async fn twelve_messages_that_fail_in_a_row_pause_a_consumers_handler() {
     let (clock, world) = (ManualClock::default(), World::new(BAD));
     let idem = on(&clock);
-    for key in 0..30 {
+    for key in 0..11 {
         deliver(&idem, key, &world).await;
     }
-    assert_eq!(pause(&idem).await, None, "in no time");
-    clock.advance(Duration::from_secs(5));
-    deliver(&idem, 30, &world).await;
+    assert_eq!(pause(&idem).await, None);
+    world.is(UP);
+    deliver(&idem, "good", &world).await;
+    world.is(BAD);
+    for key in 20..31 {
+        deliver(&idem, key, &world).await;
+    }
+    assert_eq!(pause(&idem).await, None, "one succeeded between them");
+    deliver(&idem, 31, &world).await;
     let pause = comes_to(&idem, Some(PauseState::Paused)).await.unwrap();
     assert_eq!(pause.cause, PauseCause::Failures);
     assert!(pause.why.contains("bad order"), "{}", pause.why);
@@ -285,11 +291,14 @@ async fn the_rules_can_be_changed_and_turned_off() {
         clock.advance(Duration::from_secs(1));
     }
     assert_eq!(pause(&off).await, None);
-    let few = PauseRules::default().failures(2, Duration::ZERO);
+    let few = PauseRules::default().failures(2, Duration::from_secs(5));
     let few = temporary_with(builder(few)).unwrap();
-    for key in 0..2 {
+    for key in 0..30 {
         deliver(&few, key, &world).await;
     }
+    assert_eq!(pause(&few).await, None, "in no time");
+    clock.advance(Duration::from_secs(5));
+    deliver(&few, 30, &world).await;
     comes_to(&few, Some(PauseState::Paused)).await;
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod causes;
 mod consumers;
 mod failures;
 mod origin;
+mod outages;
 mod producers;
 
 use std::sync::Arc;
@@ -77,6 +78,11 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
             "origin_tells_a_redelivery",
             Needs::Any,
             origin::tells_a_redelivery::<B>,
+        ),
+        named::<B, _>(
+            "everything_fails_for_a_while",
+            Needs::Any,
+            outages::everything_fails::<B>,
         ),
         named::<B, _>("storm", Needs::Own, storm::storm::<B>),
     ];

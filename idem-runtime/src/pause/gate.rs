@@ -206,7 +206,11 @@ impl Gate {
                     note,
                 }
             });
-            inner.row = Row::default();
+            inner.row = if before.is_some() && inner.held.is_none() {
+                Row::after_a_pause()
+            } else {
+                Row::default()
+            };
             let after = inner.held.as_ref().map(|held| held.stored.pause.clone());
             let mut before = before.map(|held| held.stored.pause);
             if after.is_none() {

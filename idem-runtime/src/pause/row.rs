@@ -17,11 +17,22 @@ pub(super) struct Row {
     outage_keys: Vec<Arc<str>>,
     failed_keys: Vec<Arc<str>>,
     failing_since: Option<Timestamp>,
+    /// A pause has ended, and nothing succeeded since.
+    lifted: bool,
 }
 
 impl Row {
+    /// What is known once a pause has ended. A person who lifts one decides that what fails is the
+    /// messages' own fault: until one succeeds, failures begin no other pause.
+    pub(super) fn after_a_pause() -> Self {
+        Self {
+            lifted: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.outages == 0 && self.failing_since.is_none()
+        self.outages == 0 && self.failing_since.is_none() && !self.lifted
     }
 
     /// Counts an attempt that met an outage. Returns why the handler is to pause, if it is.
@@ -51,7 +62,7 @@ impl Row {
         let (keys, over) = rules.by_failures?;
         let since = *self.failing_since.get_or_insert(now);
         add(&mut self.failed_keys, key, keys);
-        (self.failed_keys.len() >= keys && until(now, since) >= over)
+        (!self.lifted && self.failed_keys.len() >= keys && until(now, since) >= over)
             .then(|| format!("every message failed, {keys} and more, the last one: {error}"))
     }
 

@@ -263,6 +263,35 @@ async fn twelve_messages_that_fail_in_a_row_pause_a_consumers_handler() {
     assert!(pause.why.contains("bad order"), "{}", pause.why);
 }
 
+/// Or else each of their attempts would need a person.
+#[tokio::test]
+async fn messages_that_fail_after_a_person_resumed_become_letters() {
+    let (clock, world) = (ManualClock::default(), World::new(BAD));
+    let idem = on(&clock);
+    for key in 0..12 {
+        deliver(&idem, key, &world).await;
+    }
+    comes_to(&idem, Some(PauseState::Paused)).await;
+    let lifted = idem.resume("pauses.untold", Actor::default()).await;
+    assert!(lifted.unwrap().is_some());
+    for _ in 0..4 {
+        clock.advance(Duration::from_secs(60));
+        for key in 0..12 {
+            deliver(&idem, key, &world).await;
+        }
+    }
+    assert_eq!(pause(&idem).await, None);
+    let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+    assert_eq!(letters.len(), 12);
+    world.is(UP);
+    deliver(&idem, "good", &world).await;
+    world.is(BAD);
+    for key in 20..32 {
+        deliver(&idem, key, &world).await;
+    }
+    comes_to(&idem, Some(PauseState::Paused)).await;
+}
+
 #[tokio::test]
 async fn failures_that_are_not_a_consumers_or_are_judged_pause_nothing() {
     let (clock, world) = (ManualClock::default(), World::new(BAD));

@@ -13,6 +13,7 @@ use std::time::Duration;
 use idem_ops::Auth;
 use idem_ops::api::Problem;
 use idem_ops::service::{BulkJob, BulkState, LetterPage};
+use idem_runtime::pause::PauseRules;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{DeadLetterId, Error, Idem, idempotent};
 use serde::de::DeserializeOwned;
@@ -127,6 +128,7 @@ impl Place {
     /// A place whose clock the test advances.
     pub async fn open_at(folder: &Path, clock: &ManualClock) -> Self {
         let idem = Idem::builder()
+            .pause(PauseRules::default().off())
             .clock(Arc::new(clock.clone()))
             .open(folder)
             .unwrap();

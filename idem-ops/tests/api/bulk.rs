@@ -179,8 +179,8 @@ async fn the_rate_is_kept() {
     for turn in 1..=6 {
         place.bulk_until(bulk.id, |bulk| bulk.done == turn).await;
         for _ in 0..10 {
-            // The ticker, the worker and its lease finish what a step wakes before the next step.
-            within(clock.asleep(3)).await;
+            // The ticker, the rules, the worker and its lease finish what a step wakes first.
+            within(clock.asleep(4)).await;
             clock.advance(Duration::from_millis(10));
             place.bulk(bulk.id).await;
         }

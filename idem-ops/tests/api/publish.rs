@@ -335,8 +335,8 @@ async fn twenty_letters_are_published_once_each_at_a_rate_and_the_others_are_nam
             .bulk_until(bulk.id, |bulk| bulk.done + bulk.failed == turn)
             .await;
         for _ in 0..10 {
-            // The ticker and the worker finish what a step wakes before the next step.
-            within(clock.asleep(2)).await;
+            // The ticker, the rules, the worker and its lease finish what a step wakes before the next step.
+            within(clock.asleep(4)).await;
             clock.advance(Duration::from_millis(10));
             place.bulk(bulk.id).await;
         }

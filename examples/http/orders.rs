@@ -32,7 +32,7 @@ pub(crate) async fn place(
     OrRelease(Json(order)): OrRelease<Json<NewOrder>>,
 ) -> Response {
     if order.qty == 0 {
-        // A result as any other: a duplicate gets it, and there is no letter.
+        // This is a result: duplicates get it, and no dead letter is written.
         return (
             StatusCode::UNPROCESSABLE_ENTITY,
             "an order has a piece at least",

@@ -1,12 +1,13 @@
 //! One attempt: the inner service's answer, and what it means for the key.
 
 use std::future::poll_fn;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use http_body::Body as HttpBody;
+use idem_runtime::HandlerCall;
+use parking_lot::Mutex;
 use tower_service::Service;
 
 use crate::answer::Answer;
@@ -15,6 +16,7 @@ use crate::disposition::Disposition;
 use crate::failure::{self, Failure};
 use crate::layer::Options;
 use crate::problem::Problem;
+use crate::request::StoredRequest;
 
 /// Says, in the extensions of a response, that its body is a stream: it goes to the client as it
 /// comes, and is not recorded. Bodies without a length whose type is `text/event-stream`,
@@ -28,12 +30,24 @@ pub(crate) struct Live(Mutex<Option<Response<Body>>>);
 
 impl Live {
     pub(crate) fn put(&self, response: Response<Body>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+        *self.0.lock() = Some(response);
     }
 
     pub(crate) fn take(&self) -> Option<Response<Body>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
+}
+
+/// Says in a call which request it is of, and what its failures mean.
+pub(crate) fn of_request<E>(
+    call: HandlerCall<Failure<E>>,
+    stored: &StoredRequest,
+) -> HandlerCall<Failure<E>> {
+    call.key(&stored.scope)
+        .key(&stored.key)
+        .payload(stored)
+        .outage(Failure::is_outage)
+        .release_if(Failure::is_released)
 }
 
 /// Runs the inner service once, and decides what its answer means.

@@ -210,8 +210,8 @@ impl IdempotencyLayerBuilder {
         self
     }
 
-    /// Records these headers of an answer, too, so that whoever repeats the request gets them:
-    /// `Set-Cookie`, `Date` and rate limits belong to one answer as a rule. Default: what describes
+    /// Records these headers of an answer, too, so that replays have them. As a rule `Set-Cookie`,
+    /// `Date` and rate limits belong to one answer. Default: what describes
     /// the body, and `Location`, `Link`, `Cache-Control`, `Vary`.
     pub fn record_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.options.recorded_headers.extend(names);

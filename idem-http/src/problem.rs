@@ -214,12 +214,9 @@ impl From<Error> for Problem {
             | Error::NameTaken { .. }
             | Error::NoTransaction { .. }
             | Error::OutsideHandler
-            | Error::OutboxMessageTooLarge { .. } => Self::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "broken",
-                "The service is set up wrongly",
-                "Sending the request again has no effect until that is mended.",
-            ),
+            | Error::OutboxMessageTooLarge { .. } => {
+                Self::broken("Sending the request again has no effect until that is mended.")
+            }
             Error::Paused { retry_after, .. } => Self::unavailable().again(*retry_after),
             Error::NotYet { after, .. } => Self::unavailable().again(*after),
             // The ledger is away, another attempt goes on, or the service stops.
@@ -233,6 +230,15 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
+    fn broken(detail: &str) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "broken",
+            "The service is set up wrongly",
+            detail,
+        )
+    }
+
     fn unavailable() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -247,12 +253,7 @@ impl Problem {
 impl From<serde_json::Error> for Problem {
     fn from(error: serde_json::Error) -> Self {
         tracing::error!(%error, "an answer cannot be turned into JSON");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "broken",
-            "The service is set up wrongly",
-            "The answer cannot be written.",
-        )
+        Self::broken("The answer cannot be written.")
     }
 }
 

@@ -1,16 +1,17 @@
 //! Letters of requests, run again by people.
 
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::Full;
+use parking_lot::Mutex;
 use tower_service::Service;
 
 use crate::answer::Answer;
-use crate::attempt::{Live, attempt};
+use crate::attempt::{Live, attempt, of_request};
 use crate::body::BoxError;
 use crate::failure::Failure;
 use crate::layer::IdempotencyLayer;
@@ -38,17 +39,10 @@ impl IdempotencyLayer {
         settings
             .idem
             .register_handler(name, move |stored: StoredRequest| {
-                let inner = service.lock().unwrap_or_else(PoisonError::into_inner);
-                let (inner, options) = (inner.clone(), Arc::clone(&options));
+                let (inner, options) = (service.lock().clone(), Arc::clone(&options));
                 async move {
-                    let call = handler
-                        .call::<Failure<S::Error>>()
-                        .key(&stored.scope)
-                        .key(&stored.key)
-                        .payload(&stored)
-                        .no_fingerprint()
-                        .outage(Failure::is_outage)
-                        .release_if(Failure::is_released);
+                    let call = handler.call::<Failure<S::Error>>();
+                    let call = of_request(call, &stored).no_fingerprint();
                     let request = stored.into_request()?;
                     let result = call.run(move || {
                         let (parts, body) = request.clone().into_parts();

@@ -1,7 +1,6 @@
 //! The life of a request: its key and scope, its run in a task of its own, its answer.
 
 use std::fmt::Display;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
@@ -19,7 +18,7 @@ use tower_service::Service;
 use tracing::Instrument;
 
 use crate::answer::mark;
-use crate::attempt::{Live, attempt, send};
+use crate::attempt::{Live, attempt, of_request, send};
 use crate::body::{Body, BoxError, Read, boxed, read};
 use crate::failure::{self, Failure};
 use crate::key::IdempotencyKey;
@@ -81,7 +80,13 @@ where
             match prepare(&settings.options, request).await {
                 Prepared::Pass(request) => Ok(send(inner, request).await?.map(boxed)),
                 Prepared::Refuse(problem) => Ok(problem.into_response()),
-                Prepared::Run(keyed) => detached(settings, inner, *keyed).await,
+                Prepared::Run(keyed) => {
+                    let (wait, clock) = (settings.options.wait, settings.idem.clock());
+                    let start = Arc::new(Start::default());
+                    let answered = answered(settings, inner, *keyed, Arc::clone(&start));
+                    let longest = wait.map(|wait| clock.sleep(wait));
+                    detached(answered, &start, longest).await
+                }
             }
         })
     }
@@ -125,25 +130,16 @@ where
 }
 
 /// Runs the request in a task of its own, so that a client that hangs up does not stop the handler.
-async fn detached<S, B, R>(
-    settings: Arc<Settings>,
-    inner: S,
-    keyed: Keyed,
-) -> Result<Response<Body>, S::Error>
-where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Display + Send + 'static,
-    B: From<Bytes> + Send + 'static,
-    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    let (wait, clock) = (settings.options.wait, settings.idem.clock());
-    let start = Arc::new(Start::default());
-    let answered = answered(settings, inner, keyed, Arc::clone(&start));
+/// One that has not started when `longest` is ready is given up.
+async fn detached<E: Send + 'static>(
+    answered: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
+    start: &Start,
+    longest: Option<BoxFuture<'static, ()>>,
+) -> Result<Response<Body>, E> {
     let task = tokio::spawn(answered.in_current_span());
-    let joined = match wait {
+    let joined = match longest {
         None => task.await,
-        Some(wait) => match select(task, pin!(clock.sleep(wait))).await {
+        Some(longest) => match select(task, longest).await {
             Either::Left((joined, _)) => joined,
             Either::Right(((), task)) if start.give_up() => {
                 // It waits for the first request, and its body can start no more.
@@ -177,14 +173,8 @@ where
         parts,
         body,
     } = keyed;
-    let call = idem
-        .call::<Failure<S::Error>>(&settings.handler)
-        .key(&stored.scope)
-        .key(&stored.key)
-        .payload(&stored)
-        .fingerprint(&stored.fingerprint(&settings.options.left_out))
-        .outage(Failure::is_outage)
-        .release_if(Failure::is_released);
+    let call = of_request(idem.call(&settings.handler), &stored)
+        .fingerprint(&stored.fingerprint(&settings.options.left_out));
     drop(stored);
     let live = Arc::new(Live::default());
     let attempt = {

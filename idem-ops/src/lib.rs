@@ -42,11 +42,13 @@ pub use secret::{Secret, SecretError};
 pub use serve::{Serve, serve};
 
 /// What the program `idem` shares with this crate; it is not API, so `idem-cli` pins the version.
-#[cfg(feature = "dashboard")]
 #[doc(hidden)]
 pub mod internals {
+    #[cfg(feature = "dashboard")]
     pub use crate::loopback::is_loopback;
-    pub use crate::shown::{json as escape_json, steers};
+    #[cfg(feature = "dashboard")]
+    pub use crate::shown::json as escape_json;
+    pub use crate::shown::steers;
 
     /// Reads files up to a limit.
     pub mod files {

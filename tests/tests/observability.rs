@@ -7,10 +7,11 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod written;
+
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Arc, LazyLock, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use idem_runtime::pause::PauseRules;
 use idem_runtime::protocol::Actor;
@@ -19,6 +20,8 @@ use idem_runtime::{Error, Filter, Idem, idempotent};
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tracing_subscriber::fmt::format::FmtSpan;
+
+use written::Written;
 
 const SECRET: &str = "4111-1111-1111-1111";
 
@@ -149,14 +152,7 @@ fn waits_for_a_folder(log: &Written) {
         let longest = Duration::from_secs(600);
         Idem::builder().wait_for(longest).open(path)
     });
-    let begun = Instant::now();
-    while !log.text().contains("waiting for the folder to be released") {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "it does not wait"
-        );
-        std::thread::yield_now();
-    }
+    log.until(|text| text.contains("waiting for the folder to be released"));
     pollster::block_on(first.close()).unwrap();
     let next = next.join().unwrap().unwrap();
     pollster::block_on(next.close()).unwrap();
@@ -234,27 +230,6 @@ async fn undecodable() {
     after.scope(price_today("A-1")).await.unwrap_err();
     before.close().await.unwrap();
     after.close().await.unwrap();
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Written {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[track_caller]

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
-use std::io;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+mod written;
 
 use idem_runtime::testing::temporary;
 use idem_runtime::{Error, idempotent};
+
+use written::Written;
 
 #[derive(Debug, thiserror::Error)]
 enum Oops {
@@ -21,19 +21,6 @@ enum Oops {
 async fn place(order_no: u32) -> Result<(), Oops> {
     let _ = order_no;
     Err(Oops::Away)
-}
-
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Every message is in a line of its own or in a count, and nearly all of them in counts.
@@ -52,32 +39,26 @@ async fn a_storm_of_failures_is_summed_up_and_its_end_is_said() {
     for placed in futures_util::future::join_all(orders).await {
         assert!(matches!(placed, Err(Oops::Away)));
     }
-    let lines = || -> Vec<String> {
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(str::to_owned).collect()
-    };
-    let with = |text: &str| lines().iter().filter(|line| line.contains(text)).count();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while with("the storm is over") < 2 {
-        assert!(Instant::now() < deadline, "{:#?}", lines());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    log.until(|text| text.matches("the storm is over").count() >= 2);
+    let text = log.text();
+    let lines: Vec<_> = text.lines().collect();
+    let with = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
     for (line, left_out) in [
         ("attempt failed", "failed attempts: the storm is over; "),
         ("dead letter: ", "dead letters: the storm is over; "),
     ] {
-        let counted: usize = lines()
+        let counted: usize = lines
             .iter()
             .filter_map(|line| line.split_once(left_out)?.1.split(' ').next())
             .map(|count| count.parse::<usize>().unwrap())
             .sum();
-        assert_eq!(with(line) + counted, ORDERS, "{:#?}", lines());
+        assert_eq!(with(line) + counted, ORDERS, "{lines:#?}");
     }
-    let summary = lines()
-        .into_iter()
+    let summary = lines
+        .iter()
         .find(|line| line.contains("more failed attempts"))
         .unwrap();
     assert!(summary.contains("storm.place"), "{summary}");
     assert!(summary.contains("the database is away"), "{summary}");
-    assert!(lines().len() < ORDERS / 10, "{:#?}", lines());
+    assert!(lines.len() < ORDERS / 10, "{lines:#?}");
 }

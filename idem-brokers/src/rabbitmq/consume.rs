@@ -41,6 +41,7 @@ pub struct Session {
 impl Session {
     pub(super) async fn open(
         connection: Connection,
+        source: String,
         queue: &str,
         prefetch: usize,
     ) -> Result<Self, BrokerError> {
@@ -67,7 +68,7 @@ impl Session {
         let consumer = consumer.map_err(failed("consume the queue"))?;
         let connection = Arc::new(connection);
         let delay_queues = Arc::new(DelayQueues::new(queue, publishing));
-        let counting = count_delayed(Arc::clone(&delay_queues), Arc::clone(&connection));
+        let counting = count_delayed(source, Arc::clone(&delay_queues), Arc::clone(&connection));
         Ok(Self {
             connection,
             consumer,
@@ -79,11 +80,11 @@ impl Session {
 }
 
 /// Counts the messages in the delay queues now and then.
-async fn count_delayed(queues: Arc<DelayQueues>, connection: Arc<Connection>) {
+async fn count_delayed(source: String, queues: Arc<DelayQueues>, connection: Arc<Connection>) {
     loop {
         tokio::time::sleep(COUNT_EVERY).await;
         match queues.waiting(&connection).await {
-            Ok(count) => metrics::delayed(&queues.source(), count),
+            Ok(count) => metrics::delayed(&source, count),
             Err(error) => tracing::debug!(%error, "the delay queues could not be counted"),
         }
     }

@@ -62,11 +62,6 @@ impl DelayQueues {
         Ok(waiting)
     }
 
-    /// Returns the source that the messages come back to, as other metrics name it.
-    pub(super) fn source(&self) -> String {
-        format!("rabbitmq:{}", self.queue)
-    }
-
     fn name(&self, pause: u32) -> String {
         format!("{}.again.{pause}ms", self.queue)
     }

@@ -87,6 +87,6 @@ impl Source for RabbitMq {
     async fn connect(&self, prefetch: usize) -> Result<Session, BrokerError> {
         let connection = connection::connect(&self.url, self.properties.clone()).await?;
         connection::declare(&connection, &self.queue, &self.as_it_is).await?;
-        Session::open(connection, &self.queue, prefetch).await
+        Session::open(connection, self.name(), &self.queue, prefetch).await
     }
 }

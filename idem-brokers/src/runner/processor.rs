@@ -228,17 +228,23 @@ impl<T: Send + 'static> Processor<T> {
             let called = self.call_handler(delivery, message, &mut backoff).await;
             // The next one of those that are held may run.
             drop(resumed.take());
-            match called {
-                Called::Paused(handler) => match self.hold.turn(&handler).await {
-                    None => return Settlement::Retry(Duration::ZERO),
-                    turn => resumed = turn,
-                },
-                Called::Ends(Settlement::Retry(after)) if keeps_its_turn => sleep(after).await,
+            let after = match called {
+                Called::Paused(handler) => {
+                    resumed = self.hold.turn(&handler).await;
+                    if resumed.is_none() {
+                        return Settlement::Retry(Duration::ZERO);
+                    }
+                    Duration::ZERO
+                }
+                Called::Ends(Settlement::Retry(after)) if keeps_its_turn => {
+                    sleep(after).await;
+                    after
+                }
                 Called::Ends(settlement) => return settlement,
-            }
+            };
             message = match self.decode(delivery.payload()) {
                 Ok(again) => again,
-                Err(_) => return Settlement::Retry(Duration::ZERO),
+                Err(_) => return Settlement::Retry(after),
             };
         }
     }

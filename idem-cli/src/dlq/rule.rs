@@ -15,7 +15,7 @@ pub(super) async fn run(what: Rule, target: &Target, out: Out) -> Result<(), Pro
         Rule::List => list(target, out).await,
         Rule::Set(asked) => set(asked, target, out).await,
         Rule::Remove { name, reason } => {
-            if name.is_empty() || !name.chars().all(is_of_a_name) {
+            if !RedriveRule::is_name(&name) {
                 return Err(Problem::usage(format!(
                     "{} is not a rule's name: `idem dlq rule list`",
                     line(&name)
@@ -26,10 +26,6 @@ pub(super) async fn run(what: Rule, target: &Target, out: Out) -> Result<(), Pro
             out.answer(&removed, |_| format!("rule {name} is removed"))
         }
     }
-}
-
-fn is_of_a_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-_.".contains(c)
 }
 
 async fn set(asked: SetRule, target: &Target, out: Out) -> Result<(), Problem> {

@@ -84,15 +84,11 @@ impl Actions {
         let letter = inner.known(id).await?;
         let draft = Draft::new(&self.who, Some(why), &letter);
         let order = inner.audit_log.lock_order().await;
-        let mut entries = inner.audit_log.begin(audited, draft).await?;
+        let entries = inner.audit_log.begin(audited, draft).await?;
         // A run or a broker may be slow: its entry keeps the place where it began.
         let order = matches!(audited, AuditAction::Redrive).then_some(order);
         let result = inner.act(&self.who, why, &letter, action).await;
-        let outcome = outcome(&result);
-        entries
-            .iter_mut()
-            .for_each(|entry| entry.outcome = outcome.clone());
-        let written = inner.audit_log.end(&entries, Vec::new(), Vec::new()).await;
+        let written = inner.audit_log.finish(entries, &outcome(&result)).await;
         drop(order);
         let ran = result?;
         written?;
@@ -182,18 +178,10 @@ impl Actions {
         let letter = inner.known(id).await?;
         let _order = inner.audit_log.lock_order().await;
         let draft = Draft::new(&self.who, Some(why), &letter);
-        let mut entries = inner.audit_log.begin(audited, draft).await?;
+        let entries = inner.audit_log.begin(audited, draft).await?;
         let result = change.await;
-        for entry in &mut entries {
-            entry.outcome = match &result {
-                Ok(_) => Outcome::Done,
-                Err(error) => Outcome::Refused(format!("{error:#}")),
-            };
-        }
-        inner
-            .audit_log
-            .end(&entries, Vec::new(), Vec::new())
-            .await?;
+        let outcome = Outcome::of(&result);
+        inner.audit_log.finish(entries, &outcome).await?;
         let letter = result?;
         inner.index.put(&letter);
         Ok(self.service.view(letter))

@@ -1,5 +1,7 @@
 //! The audit log: who did what, when and why. Entries are kept for 90 days.
 
+use std::fmt;
+
 use idem_runtime::{DeadLetterId, clock::Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -103,4 +105,14 @@ pub enum Outcome {
     Failed(String),
     /// It was refused, and nothing changed.
     Refused(String),
+}
+
+impl Outcome {
+    /// Returns the outcome of an action with this result.
+    pub(super) fn of<T, E: fmt::Display>(result: &Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::Done,
+            Err(error) => Self::Refused(format!("{error:#}")),
+        }
+    }
 }

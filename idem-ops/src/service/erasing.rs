@@ -63,19 +63,14 @@ impl Actions {
             key: Some(key.clone()),
             ..Draft::default()
         };
-        let mut entries = inner.audit_log.begin(AuditAction::Erase, draft).await?;
+        let entries = inner.audit_log.begin(AuditAction::Erase, draft).await?;
         let by = Actor {
             who: Some(self.who.clone()),
             why: Some(why),
         };
         let result = inner.idem.erase(&handler, &key, by).await;
-        for entry in &mut entries {
-            entry.outcome = match &result {
-                Ok(_) => Outcome::Done,
-                Err(error) => Outcome::Refused(format!("{error:#}")),
-            };
-        }
-        let written = inner.audit_log.end(&entries, Vec::new(), Vec::new()).await;
+        let outcome = Outcome::of(&result);
+        let written = inner.audit_log.finish(entries, &outcome).await;
         let erased = result?;
         written?;
         for id in &erased.letters {

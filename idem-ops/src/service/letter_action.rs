@@ -98,7 +98,6 @@ impl Inner {
 pub(super) fn outcome(result: &Result<Option<RunOutcome>, ServiceError>) -> Outcome {
     match result {
         Ok(Some(RunOutcome::Failed { error, .. })) => Outcome::Failed(error.clone()),
-        Ok(_) => Outcome::Done,
-        Err(error) => Outcome::Refused(format!("{error:#}")),
+        result => Outcome::of(result),
     }
 }

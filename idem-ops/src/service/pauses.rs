@@ -87,19 +87,13 @@ impl Actions {
             handler: Some(handler.to_owned()),
             ..Draft::default()
         };
-        let mut entries = audit_log.begin(action, draft).await?;
+        let entries = audit_log.begin(action, draft).await?;
         let by = Actor {
             who: Some(self.who.clone()),
             why: Some(why.to_owned()),
         };
         let result = change(by).await;
-        for entry in &mut entries {
-            entry.outcome = match &result {
-                Ok(_) => Outcome::Done,
-                Err(error) => Outcome::Refused(format!("{error:#}")),
-            };
-        }
-        audit_log.end(&entries, Vec::new(), Vec::new()).await?;
+        audit_log.finish(entries, &Outcome::of(&result)).await?;
         result
     }
 }

@@ -74,17 +74,11 @@ impl Drive {
 
     /// Asks `release_if` whether the error releases the key.
     pub(super) fn is_released(&self, release_if: &mut dyn FnMut() -> bool) -> bool {
-        let mut released = false;
-        if let Err(panic) = caught(&mut || released = release_if()) {
-            let id = self.id();
-            tracing::error!(
-                handler = &*id.handler,
-                key = &*id.key,
-                panic,
-                "`release_if` panicked; the attempt counts as failed"
-            );
-        }
-        released
+        self.judged(
+            false,
+            release_if,
+            "`release_if` panicked; the attempt counts as failed",
+        )
     }
 
     /// Copies the arguments for an attempt. A panic there counts as the attempt's.

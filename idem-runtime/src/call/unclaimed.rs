@@ -3,7 +3,7 @@
 
 use super::lease::Renewed;
 use super::machine::{Drive, Next, State};
-use super::report::CallerResult;
+use super::reported::CallerResult;
 use crate::clock::until;
 use crate::handler::{ClaimMode, Handler, RetryMode};
 use crate::ledger::LedgerError;

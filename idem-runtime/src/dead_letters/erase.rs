@@ -1,10 +1,8 @@
 //! Erases what is kept of one message, and keeps that it is settled.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::error::with_cause;
+use super::error::ledger_failed;
 use crate::idem::Idem;
 use crate::ledger::{Filter, LedgerError};
 use crate::protocol::{
@@ -60,10 +58,6 @@ pub enum EraseError {
     },
 }
 
-fn ledger_failed(source: &LedgerError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    with_cause(f, "the ledger failed", Some(source))
-}
-
 impl Idem {
     /// Erases what the ledger keeps of one settled message: its recorded result, and the payloads,
     /// sealed parts, error texts and headers of its letters, open and closed, with their history.
@@ -106,9 +100,7 @@ impl Idem {
         let ids: Vec<_> = ids.collect();
         let ledger = &self.shared().ledger;
         for id in &ids {
-            if let Some(Record::Live(live)) = ledger.record(id).await? {
-                return Err(unsettled(id, matches!(live.phase, Phase::Running { .. })));
-            }
+            is_settled(id, ledger.record(id).await?)?;
         }
         let mut erased = Erased::default();
         let filter = Filter::default().handler(handler).key(key).any_state();
@@ -125,12 +117,7 @@ impl Idem {
                 {
                     Reply::Recorded => erased.letters.extend(letter),
                     // It expired meanwhile, or it was redriven: its record is live then.
-                    _ => {
-                        if let Some(Record::Live(live)) = ledger.record(&record).await? {
-                            let running = matches!(live.phase, Phase::Running { .. });
-                            return Err(unsettled(&record, running));
-                        }
-                    }
+                    _ => is_settled(&record, ledger.record(&record).await?)?,
                 }
             }
             match letters.last() {
@@ -167,10 +154,13 @@ fn has_result(record: Option<Record>) -> bool {
     matches!(settled.end, Settlement::Done(result) if result != StoredResult::Erased)
 }
 
-fn unsettled(id: &RecordId, running: bool) -> EraseError {
-    EraseError::Unsettled {
+fn is_settled(id: &RecordId, record: Option<Record>) -> Result<(), EraseError> {
+    let Some(Record::Live(live)) = record else {
+        return Ok(());
+    };
+    Err(EraseError::Unsettled {
         handler: id.handler.to_string(),
         key: id.key.to_string(),
-        running,
-    }
+        running: matches!(live.phase, Phase::Running { .. }),
+    })
 }

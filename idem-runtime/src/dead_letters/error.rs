@@ -156,6 +156,6 @@ pub enum LetterError {
     },
 }
 
-fn ledger_failed(source: &LedgerError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(super) fn ledger_failed(source: &LedgerError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     with_cause(f, "the ledger failed", Some(source))
 }

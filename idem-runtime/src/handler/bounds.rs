@@ -142,7 +142,7 @@ impl<T, E, F: Future<Output = Result<Option<T>, E>>> Looks<T, E, Later> for F {
 
 /// What an `upgrade` function may return.
 #[diagnostic::on_unimplemented(
-    message = "the `upgrade` function returns `{Self}`, which is no result of today",
+    message = "the `upgrade` function returns `{Self}`, which is not the result of today",
     label = "has to return `Result<{T}, _>`, the error `Display`",
     note = "it gets the version that recorded a result, as a `u32`, and the result, as a `serde_json::Value`"
 )]

@@ -264,11 +264,9 @@ impl CallBuilder {
             handler: Arc::clone(&named.name),
             key,
         };
-        let sealed = match &idem.shared().seal {
-            Some(keys) => keys.seal(&id, hidden),
-            None => None,
-        };
-        let limit = idem.shared().limits.payload;
+        let keys = shared.seal.as_ref();
+        let sealed = keys.and_then(|keys| keys.seal(&id, hidden));
+        let limit = shared.limits.payload;
         if sealed
             .as_ref()
             .is_some_and(|sealed| sealed.weight() > limit)

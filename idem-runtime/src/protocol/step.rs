@@ -421,7 +421,7 @@ pub enum Reply {
     LetterNotOpen,
     /// To an issue: the key was issued before.
     AlreadyIssued,
-    /// To a sweep: nothing was due. To an erasure: there is no result.
+    /// Answers a sweep that found nothing due, and an erasure that found no result.
     Unchanged,
 }
 

@@ -204,7 +204,7 @@ async fn a_timeout_inside_is_a_failed_attempt() {
     assert_eq!(client.post("A-1", ORDER).await.status, StatusCode::CREATED);
 }
 
-/// 13: Truxify: the lock is deleted whoever holds it, and taken again without a look at the result.
+/// 13: Truxify: any process deletes the lock, and takes it again without a look at the result.
 #[tokio::test]
 async fn a_key_that_is_free_again_was_looked_at_again() {
     let service = Service::orders(Version::Http2).await;

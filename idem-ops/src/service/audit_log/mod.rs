@@ -162,6 +162,18 @@ impl AuditLog {
         }
     }
 
+    /// Writes the entries of an action that ended so. Returns whether it did.
+    pub(super) async fn finish(
+        &self,
+        mut entries: Vec<AuditEntry>,
+        outcome: &Outcome,
+    ) -> Result<bool, ServiceError> {
+        for entry in &mut entries {
+            entry.outcome = outcome.clone();
+        }
+        self.end(&entries, Vec::new(), Vec::new()).await
+    }
+
     /// Writes the entries with their outcomes, with other notes in the same write, if the
     /// `expected` notes are so. Returns whether it did.
     pub(super) async fn end(

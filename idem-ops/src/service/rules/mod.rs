@@ -110,8 +110,7 @@ impl RedriveRule {
     /// [`ServiceError::Invalid`], which names the field.
     pub fn check(&self) -> Result<(), ServiceError> {
         let invalid = |field, why: String| Err(ServiceError::Invalid { field, why });
-        let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if self.name.is_empty() || self.name.len() > LONGEST_NAME || !self.name.chars().all(named) {
+        if !Self::is_name(&self.name) || self.name.len() > LONGEST_NAME {
             let why = format!(
                 "is not a rule's name: it has 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`"
             );
@@ -137,6 +136,12 @@ impl RedriveRule {
             return invalid("at_most", "is 0: nothing would be redriven".to_owned());
         }
         Ok(())
+    }
+
+    /// Returns whether a text has the characters of a rule's name, and at least one.
+    pub fn is_name(text: &str) -> bool {
+        let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !text.is_empty() && text.chars().all(named)
     }
 
     /// Returns the name under which it acts.

@@ -1,6 +1,5 @@
 //! The task that makes the steps of this process that are not asked for alone, one batch after the
-//! other. A batch is what was
-//! asked for while the one before was written.
+//! other. A batch is what was asked for while the one before was written.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -95,7 +95,7 @@ impl Queue {
     pub(super) async fn take(&self, clock: &dyn Clock) -> Option<Batch> {
         loop {
             let bell = self.bell.notified();
-            {
+            let is_empty = {
                 let mut waiting = self.waiting.lock();
                 if let Some(batch) = waiting.take(clock.now()) {
                     return Some(batch);
@@ -103,8 +103,9 @@ impl Queue {
                 if waiting.closed && waiting.jobs.is_empty() {
                     return None;
                 }
-            }
-            if self.len() == 0 {
+                waiting.jobs.is_empty()
+            };
+            if is_empty {
                 bell.await;
             } else {
                 // The runtime of a caller that makes its step itself may stand still.

@@ -177,8 +177,8 @@ pub trait Store: Send + Sync + 'static {
         std::future::pending()
     }
 
-    /// Returns whether it can be asked on a tokio runtime that is not the background's, such as one
-    /// that drives I/O (default: yes).
+    /// Returns whether it can be asked on this runtime, which need not be the background's (default:
+    /// yes). A store on a server needs a runtime that drives I/O.
     fn works_on(&self, _: &Handle) -> bool {
         true
     }

@@ -1,7 +1,8 @@
 //! Bodies, read up to a limit.
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future, stream};
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
@@ -14,26 +15,31 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
 /// A body that was read.
 pub(crate) enum Read {
-    Whole(Bytes),
+    /// All of it, and its trailers.
+    Whole(Bytes, Option<HeaderMap>),
     /// It is over the limit. Nothing of it is lost.
     TooLarge(Body),
 }
 
-/// Reads a body that is not larger than `limit` bytes. Trailers of a whole one are dropped.
+/// Reads a body that is not larger than `limit` bytes.
 pub(crate) async fn read<B>(body: B, limit: usize) -> Result<Read, BoxError>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let mut frames = Vec::new();
-    let mut size = 0;
+    let (mut size, mut trailers) = (0, None);
     let mut rest = Box::pin(body);
     let announced = rest.size_hint().lower();
     if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Ok(Read::TooLarge(boxed(rest)));
     }
     while let Some(frame) = rest.frame().await {
-        let Ok(data) = frame.map_err(Into::into)?.into_data() else {
-            continue;
+        let data = match frame.map_err(Into::into)?.into_data() {
+            Ok(data) => data,
+            Err(other) => {
+                trailers = other.into_trailers().ok();
+                continue;
+            }
         };
         size += data.len();
         frames.push(data);
@@ -45,7 +51,7 @@ where
             ))));
         }
     }
-    Ok(Read::Whole(match frames.len() {
+    let whole = match frames.len() {
         0 => Bytes::new(),
         1 => frames.remove(0),
         _ => {
@@ -53,7 +59,8 @@ where
             frames.iter().for_each(|data| whole.extend_from_slice(data));
             whole.freeze()
         }
-    }))
+    };
+    Ok(Read::Whole(whole, trailers))
 }
 
 /// Returns the body of an answer.
@@ -62,6 +69,14 @@ where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     body.map_err(Into::into).boxed_unsync()
+}
+
+/// Returns a body of these bytes and trailers.
+pub(crate) fn with_trailers(bytes: Bytes, trailers: Option<HeaderMap>) -> Body {
+    match trailers {
+        None => full(bytes),
+        Some(trailers) => boxed(full(bytes).with_trailers(future::ready(Some(Ok(trailers))))),
+    }
 }
 
 /// Returns a body of these bytes.

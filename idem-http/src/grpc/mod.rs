@@ -1,0 +1,23 @@
+//! Unary calls of gRPC, whatever library serves them: the layer speaks its framing over HTTP/2.
+
+mod call;
+mod options;
+mod service;
+mod status;
+
+pub use options::{Grpc, GrpcCall};
+pub(crate) use options::check;
+pub use service::{GrpcIdempotency, GrpcIdempotencyLayer};
+pub(crate) use status::{Status, refused};
+
+use http::HeaderName;
+
+/// How a message is compressed.
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// Headers of calls that are stored.
+pub(crate) const STORED: [HeaderName; 1] = [ENCODING];
+
+/// Headers and trailers of answers that are recorded.
+pub(crate) const RECORDED: [HeaderName; 4] =
+    [ENCODING, status::STATUS, status::MESSAGE, status::DETAILS];

@@ -5,9 +5,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::response::{Parts, Response};
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::body::{Body, with_trailers};

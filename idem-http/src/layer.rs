@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
 use crate::disposition::Disposition;
-use crate::grpc::{self, Grpc, GrpcIdempotencyLayer};
+use crate::grpc::Grpc;
 use crate::headers::{AGE, REPLAYED, TRUNCATED};
 use crate::order;
 use crate::scope::Scope;
@@ -92,7 +92,7 @@ pub(crate) struct Options {
 pub struct IdempotencyLayerBuilder {
     idem: Idem,
     handler: HandlerDefBuilder,
-    options: Options,
+    pub(crate) options: Options,
 }
 
 /// An error of options that do not go together.
@@ -285,21 +285,6 @@ impl IdempotencyLayerBuilder {
             handler: handler.build().map_err(LayerError::Handler)?,
             options: Arc::new(options),
         })))
-    }
-}
-
-impl IdempotencyLayerBuilder {
-    /// Checks the options, and returns a layer for unary calls of gRPC. [`methods`](Self::methods)
-    /// and [`on_status`](Self::on_status) have no meaning for it: [`Grpc`] has its own.
-    ///
-    /// # Errors
-    /// As [`build`](Self::build); when a path is not that of a method, or there is none.
-    pub fn build_grpc(mut self, grpc: Grpc) -> Result<GrpcIdempotencyLayer, LayerError> {
-        grpc::check(&grpc).map_err(LayerError::Method)?;
-        self.options.stored_headers.extend(grpc::STORED);
-        self.options.recorded_headers.extend(grpc::RECORDED);
-        self.options.grpc = Some(grpc);
-        self.build().map(GrpcIdempotencyLayer)
     }
 }
 

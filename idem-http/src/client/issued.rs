@@ -132,8 +132,7 @@ impl IssuedKeys {
         *ask.method_mut() = Method::POST;
         *ask.version_mut() = request.version();
         // The parts are those of a request, with another path.
-        *ask.uri_mut() =
-            Uri::from_parts(uri).unwrap_or_else(|_| Uri::from(self.path.clone()));
+        *ask.uri_mut() = Uri::from_parts(uri).unwrap_or_else(|_| Uri::from(self.path.clone()));
         *ask.headers_mut() = self.credentials_of(request.headers());
         // A key that is not used lapses.
         ask.extensions_mut().insert(Repeatable);

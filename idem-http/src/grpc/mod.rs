@@ -6,7 +6,6 @@ mod service;
 mod status;
 
 pub use options::{Grpc, GrpcCall};
-pub(crate) use options::check;
 pub use service::{GrpcIdempotency, GrpcIdempotencyLayer};
 pub(crate) use status::{Status, refused};
 
@@ -16,8 +15,7 @@ use http::HeaderName;
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Headers of calls that are stored.
-pub(crate) const STORED: [HeaderName; 1] = [ENCODING];
+const STORED: [HeaderName; 1] = [ENCODING];
 
 /// Headers and trailers of answers that are recorded.
-pub(crate) const RECORDED: [HeaderName; 4] =
-    [ENCODING, status::STATUS, status::MESSAGE, status::DETAILS];
+const RECORDED: [HeaderName; 4] = [ENCODING, status::STATUS, status::MESSAGE, status::DETAILS];

@@ -147,7 +147,7 @@ impl Grpc {
 }
 
 /// Checks that the options name methods.
-pub(crate) fn check(grpc: &Grpc) -> Result<(), String> {
+pub(super) fn check(grpc: &Grpc) -> Result<(), String> {
     if grpc.methods.is_empty() {
         return Err("a layer for gRPC names the unary methods that have keys".to_owned());
     }
@@ -157,7 +157,12 @@ pub(crate) fn check(grpc: &Grpc) -> Result<(), String> {
             !service.is_empty() && !method.is_empty() && !method.contains('/')
         })
     };
-    match grpc.methods.iter().chain(&grpc.refused).find(|path| !is_path(path)) {
+    match grpc
+        .methods
+        .iter()
+        .chain(&grpc.refused)
+        .find(|path| !is_path(path))
+    {
         Some(path) => Err(format!(
             "a method of gRPC is named as `/package.Service/Method`, not `{path}`"
         )),

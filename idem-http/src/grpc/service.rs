@@ -13,8 +13,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::call::prepare;
+use super::options::{Grpc, check};
+use super::{RECORDED, STORED};
 use crate::body::{Body, BoxError, boxed, full};
-use crate::layer::{IdempotencyLayer, Settings};
+use crate::layer::{IdempotencyLayer, IdempotencyLayerBuilder, LayerError, Settings};
 use crate::order;
 use crate::service::respond;
 
@@ -28,13 +30,28 @@ use crate::service::respond;
 /// It is put on a server of tonic, or on any service of HTTP/2 that speaks gRPC and takes
 /// [`Body`] as a request's body, as those that tonic generates do.
 #[derive(Debug, Clone)]
-pub struct GrpcIdempotencyLayer(pub(crate) IdempotencyLayer);
+pub struct GrpcIdempotencyLayer(IdempotencyLayer);
 
 /// The service that [`GrpcIdempotencyLayer`] makes.
 #[derive(Clone)]
 pub struct GrpcIdempotency<S> {
     settings: Arc<Settings>,
     inner: S,
+}
+
+impl IdempotencyLayerBuilder {
+    /// Checks the options, and returns a layer for unary calls of gRPC. [`methods`](Self::methods)
+    /// and [`on_status`](Self::on_status) have no meaning for it: [`Grpc`] has its own.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build); when a path is not that of a method, or there is none.
+    pub fn build_grpc(mut self, grpc: Grpc) -> Result<GrpcIdempotencyLayer, LayerError> {
+        check(&grpc).map_err(LayerError::Method)?;
+        self.options.stored_headers.extend(STORED);
+        self.options.recorded_headers.extend(RECORDED);
+        self.options.grpc = Some(grpc);
+        self.build().map(GrpcIdempotencyLayer)
+    }
 }
 
 impl GrpcIdempotencyLayer {

@@ -59,7 +59,11 @@ pub(crate) struct Status {
 /// Returns what a code means for the key where no option says so.
 pub(super) fn disposition(code: i32) -> Disposition {
     match name(code) {
-        "OK" | "INVALID_ARGUMENT" | "NOT_FOUND" | "ALREADY_EXISTS" | "FAILED_PRECONDITION"
+        "OK"
+        | "INVALID_ARGUMENT"
+        | "NOT_FOUND"
+        | "ALREADY_EXISTS"
+        | "FAILED_PRECONDITION"
         | "OUT_OF_RANGE" => Disposition::Record,
         "CANCELLED" | "PERMISSION_DENIED" | "RESOURCE_EXHAUSTED" | "UNIMPLEMENTED"
         | "UNAUTHENTICATED" => Disposition::Release,

@@ -66,7 +66,10 @@ async fn a_key_is_asked_for_first_and_serves_its_own_caller_alone() {
     ask.headers_mut().remove("authorization");
     assert_eq!(client.send(ask.clone()).await.problem(), "no-principal");
     *ask.method_mut() = http::Method::GET;
-    assert_eq!(client.send(ask).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(
+        client.send(ask).await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
 }
 
 #[tokio::test]

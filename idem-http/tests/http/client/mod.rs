@@ -6,6 +6,7 @@ mod tower;
 
 use std::sync::Arc;
 
+use ::tower::{Service as TowerService, service_fn};
 use axum::extract::Request as Received;
 use axum::response::Response as Answered;
 use bytes::Bytes;
@@ -14,7 +15,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use idem_http::IdempotencyKey;
 use parking_lot::Mutex;
-use ::tower::{Service as TowerService, service_fn};
 
 use crate::common::{Client, Service, Version};
 

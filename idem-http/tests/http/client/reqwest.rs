@@ -31,7 +31,10 @@ pub(super) fn retries() -> Retries {
     Retries::new().backoff(Duration::ZERO, Duration::ZERO)
 }
 
-pub(super) async fn send(client: &ClientWithMiddleware, service: &Service) -> reqwest_middleware::reqwest::Response {
+pub(super) async fn send(
+    client: &ClientWithMiddleware,
+    service: &Service,
+) -> reqwest_middleware::reqwest::Response {
     let url = format!("http://{}/", service.client.at);
     let request = client.post(url).bearer_auth("ann").body(ORDER);
     request.send().await.unwrap()
@@ -59,7 +62,10 @@ async fn one_key_is_kept_over_the_retries_of_this_crate_and_of_another_one() {
         assert_eq!(Replayed::from_headers(answer.headers()), None);
         send(&client, &service).await;
         let keys = keys.all();
-        assert!(keys.len() == 4 && keys[0] == keys[1] && keys[1] == keys[2], "{keys:?}");
+        assert!(
+            keys.len() == 4 && keys[0] == keys[1] && keys[1] == keys[2],
+            "{keys:?}"
+        );
         assert_ne!(keys[2], keys[3], "another order has another key");
     }
 }

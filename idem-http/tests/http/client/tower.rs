@@ -40,7 +40,10 @@ async fn lost_answers_and_failed_attempts_are_one_request_under_one_key() {
         ]
     );
     let replayed = Replayed::from_headers(answer.headers()).unwrap();
-    assert_eq!((replayed.age, replayed.is_truncated), (Some(Duration::ZERO), false));
+    assert_eq!(
+        (replayed.age, replayed.is_truncated),
+        (Some(Duration::ZERO), false)
+    );
     // The failed attempt and the one that was lost; the replay ran nothing.
     let keys_of_first = keys.all();
     assert!(keys_of_first.len() == 2 && keys_of_first[0] == keys_of_first[1]);
@@ -106,9 +109,10 @@ async fn a_request_in_flight_is_asked_for_again_after_the_time_that_the_server_s
     let (service, keys) = shop(|_| created()).await;
     service.runs.hold();
     let came = Came::default();
-    let client = ServiceBuilder::new()
-        .layer(retries())
-        .service(connection(&service.client, 0, &came));
+    let client =
+        ServiceBuilder::new()
+            .layer(retries())
+            .service(connection(&service.client, 0, &came));
     let first = service.client.post("A-1", ORDER);
     let second = async {
         service.runs.starts(1).await;
@@ -133,9 +137,10 @@ async fn what_does_not_get_better_is_not_sent_again() {
     .await;
     let send = async |key, body| {
         let came = Came::default();
-        let client = ServiceBuilder::new()
-            .layer(retries())
-            .service(connection(&service.client, 0, &came));
+        let client =
+            ServiceBuilder::new()
+                .layer(retries())
+                .service(connection(&service.client, 0, &came));
         client.oneshot(post(key, body)).await.unwrap();
         came.all()
     };

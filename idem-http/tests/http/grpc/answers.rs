@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderName;
-use idem_http::client::Replayed;
 use idem_http::Grpc;
+use idem_http::client::Replayed;
 use tonic::{Code, Status};
 
 use super::{PLACE, PlaceOrder, Raw, Shop, frame, order, placed, problem};
 
 fn tea() -> Bytes {
     let sku = "TEA".to_owned();
-    frame(&PlaceOrder { sku, ..PlaceOrder::default() })
+    frame(&PlaceOrder {
+        sku,
+        ..PlaceOrder::default()
+    })
 }
 
 /// Takes off what says that it is a replay, and the date.
@@ -25,7 +28,10 @@ fn plain(mut raw: Raw) -> Raw {
 
 #[tokio::test]
 async fn a_replay_is_the_same_answer_to_the_byte_with_its_trailers() {
-    let recorded = [HeaderName::from_static("x-order"), HeaderName::from_static("x-trailing")];
+    let recorded = [
+        HeaderName::from_static("x-order"),
+        HeaderName::from_static("x-trailing"),
+    ];
     let shop = Shop::start(
         |layer| layer.record_headers(recorded),
         Grpc::methods([PLACE]),
@@ -54,7 +60,12 @@ async fn a_replay_is_the_same_answer_to_the_byte_with_its_trailers() {
     assert_eq!(plain(again), first);
 
     // An error is a result, too: trailers only, with its details.
-    let coffee = || frame(&PlaceOrder { sku: "COFFEE".to_owned(), ..PlaceOrder::default() });
+    let coffee = || {
+        frame(&PlaceOrder {
+            sku: "COFFEE".to_owned(),
+            ..PlaceOrder::default()
+        })
+    };
     let first = shop.raw(PLACE, "A-2", coffee()).await;
     let again = shop.raw(PLACE, "A-2", coffee()).await;
     assert!(first.headers.contains_key("grpc-status-details-bin"));

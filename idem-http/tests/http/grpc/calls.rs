@@ -80,7 +80,12 @@ async fn a_field_is_the_key_and_a_fingerprint_reads_the_message() {
             let order = PlaceOrder::decode(call.message).ok()?;
             Some(order.request_id).filter(|id| !id.is_empty())
         })
-        .fingerprint(|call| PlaceOrder::decode(call.message).unwrap_or_default().sku.into());
+        .fingerprint(|call| {
+            PlaceOrder::decode(call.message)
+                .unwrap_or_default()
+                .sku
+                .into()
+        });
     let shop = Shop::start(|it| it, grpc, async |run, _| placed(run.into())).await;
     let with = |field: &str, metadata: &str, sku: &str| {
         let mut request = order(metadata, sku);
@@ -98,7 +103,10 @@ async fn a_field_is_the_key_and_a_fingerprint_reads_the_message() {
     assert_eq!(reused.code(), Code::FailedPrecondition);
     let missing = shop.call(with("", "", "TEA")).await.unwrap_err();
     assert_eq!(problem(&missing).1, "key-missing");
-    let broken = shop.call(with("Tee für zwei", "", "TEA")).await.unwrap_err();
+    let broken = shop
+        .call(with("Tee für zwei", "", "TEA"))
+        .await
+        .unwrap_err();
     assert_eq!(problem(&broken).1, "key-invalid");
 
     let mut compressed = BytesMut::from(&*frame(&PlaceOrder::default()));
@@ -129,7 +137,13 @@ async fn what_is_not_of_grpc_passes_and_so_do_calls_without_a_key_where_it_is_op
 #[test]
 fn options_name_methods() {
     let idem = temporary().unwrap();
-    for paths in [&[][..], &["Place"], &["/Place"], &["/shop.v1.Orders/"], &["/a/b/c"]] {
+    for paths in [
+        &[][..],
+        &["Place"],
+        &["/Place"],
+        &["/shop.v1.Orders/"],
+        &["/a/b/c"],
+    ] {
         let builder = IdempotencyLayer::builder(&idem, "grpc.orders", Scope::public());
         let refused = builder.build_grpc(Grpc::methods(paths.iter().copied()));
         assert!(matches!(refused, Err(LayerError::Method(_))), "{refused:?}");

@@ -132,7 +132,12 @@ impl Shop {
 
     /// A shop with the defaults, whose handler answers with the number of its run.
     pub(crate) async fn orders() -> Self {
-        Self::start(|it| it, Grpc::methods([PLACE]), async |run, _| placed(run.into())).await
+        Self::start(
+            |it| it,
+            Grpc::methods([PLACE]),
+            async |run, _| placed(run.into()),
+        )
+        .await
     }
 
     pub(crate) async fn call(&self, request: tonic::Request<PlaceOrder>) -> Answer {
@@ -200,5 +205,9 @@ pub(crate) fn problem(status: &tonic::Status) -> (tonic::Code, &str, &str) {
         let value = status.metadata().get(name);
         value.map_or("", |value| value.to_str().unwrap())
     };
-    (status.code(), of("idempotency-problem"), of("grpc-retry-pushback-ms"))
+    (
+        status.code(),
+        of("idempotency-problem"),
+        of("grpc-retry-pushback-ms"),
+    )
 }

@@ -41,10 +41,14 @@ async fn a_call_in_flight_is_aborted_and_one_whose_client_goes_runs_on() {
 
 #[tokio::test]
 async fn a_panic_is_an_attempt() {
-    let shop = Shop::start(|it| it, Grpc::methods([PLACE]), async |run, _| match run {
-        1 => panic!("with a secret"),
-        _ => placed(idem_runtime::attempt().unwrap().number.into()),
-    })
+    let shop = Shop::start(
+        |it| it,
+        Grpc::methods([PLACE]),
+        async |run, _| match run {
+            1 => panic!("with a secret"),
+            _ => placed(idem_runtime::attempt().unwrap().number.into()),
+        },
+    )
     .await;
     let broken = shop.place("A-1").await.unwrap_err();
     let expected = (Code::Internal, "interrupted", "1000");
@@ -58,7 +62,11 @@ async fn the_last_failure_is_replayed_until_a_person_runs_the_letter() {
     let shop = Shop::start(
         |layer| layer.handler(|it| it.retries(1)),
         Grpc::methods([PLACE]),
-        async |run, _| Err(Status::unavailable(format!("{run}: 50% of Zürich\n\nis away"))),
+        async |run, _| {
+            Err(Status::unavailable(format!(
+                "{run}: 50% of Zürich\n\nis away"
+            )))
+        },
     )
     .await;
     let first = shop.place("A-1").await.unwrap_err();
@@ -75,9 +83,12 @@ async fn the_last_failure_is_replayed_until_a_person_runs_the_letter() {
 
     let letters = shop.idem.dead_letters().by("ann");
     let letter = letters.list(&Filter::default()).await.unwrap().remove(0);
-    let mended = routes(&Runs::new(), async |_, request: tonic::Request<super::PlaceOrder>| {
-        placed(request.get_ref().sku.len() as u64)
-    });
+    let mended = routes(
+        &Runs::new(),
+        async |_, request: tonic::Request<super::PlaceOrder>| {
+            placed(request.get_ref().sku.len() as u64)
+        },
+    );
     shop.layer.register(mended);
     let ran = letters.run(&letter.id).await.unwrap();
     assert!(matches!(ran, RunOutcome::Done(_)), "{ran:?}");

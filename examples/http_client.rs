@@ -14,11 +14,9 @@ mod book;
 #[path = "http/orders.rs"]
 mod orders;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, header::LOCATION};
 use axum::{Router, routing::post};
@@ -30,7 +28,7 @@ use idem_runtime::Idem;
 use tower::{ServiceBuilder, ServiceExt, retry::RetryLayer, service_fn};
 
 /// Serves the routes of the example `http`, and returns where.
-async fn serve(idem: &Idem, folder: &Path) -> anyhow::Result<String> {
+async fn serve(idem: &Idem, folder: &std::path::Path) -> anyhow::Result<String> {
     let layer = IdempotencyLayer::builder(idem, "http.orders", Scope::bearer()).build()?;
     let routes = Router::new()
         .route("/orders", post(orders::place))
@@ -74,8 +72,8 @@ async fn main() -> anyhow::Result<()> {
         let answer = client.clone().oneshot(request.body(order.into())?).await?;
         let replayed = Replayed::from_headers(answer.headers()).map_or("", |_| ", replayed");
         let status = answer.status();
-        let location = answer.headers().get(LOCATION).context("no order")?;
-        println!("{qty} TEA: {status} at {}{replayed}", location.to_str()?);
+        let location = answer.headers()[LOCATION].to_str()?;
+        println!("{qty} TEA: {status} at {location}{replayed}");
     }
     Ok(idem.close().await?)
 }

@@ -84,23 +84,22 @@ where
         let (settings, inner) = (Arc::clone(&self.settings), self.inner.clone());
         Box::pin(async move {
             let prepared = prepare(&settings.options, request).await;
-            respond(settings, inner, prepared, B::from).await
+            respond(settings, inner, prepared).await
         })
     }
 }
 
-/// Returns what the client gets. `body` makes the body of a request to the inner service.
+/// Returns what the client gets.
 pub(crate) async fn respond<S, B, R>(
     settings: Arc<Settings>,
     inner: S,
     prepared: Prepared<B>,
-    body: fn(Bytes) -> B,
 ) -> Result<Response<Body>, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Display + Send + 'static,
-    B: Send + 'static,
+    B: From<Bytes> + Send + 'static,
     R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     match prepared {
@@ -110,7 +109,7 @@ where
             let (wait, clock) = (settings.options.wait, settings.idem.clock());
             let options = Arc::clone(&settings.options);
             let start = Arc::new(Start::default());
-            let answered = answered(settings, inner, *keyed, Arc::clone(&start), body);
+            let answered = answered(settings, inner, *keyed, Arc::clone(&start));
             let longest = wait.map(|wait| clock.sleep(wait));
             detached(&options, answered, &start, longest).await
         }
@@ -203,13 +202,12 @@ async fn answered<S, B, R>(
     inner: S,
     keyed: Keyed,
     start: Arc<Start>,
-    make_body: fn(Bytes) -> B,
 ) -> Result<Response<Body>, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Display + Send + 'static,
-    B: Send + 'static,
+    B: From<Bytes> + Send + 'static,
     R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let (idem, options) = (settings.idem.clone(), Arc::clone(&settings.options));
@@ -229,7 +227,7 @@ where
     let attempt = {
         let (live, options) = (Arc::clone(&live), Arc::clone(&options));
         move || {
-            let request = Request::from_parts(parts.clone(), make_body(body.clone()));
+            let request = Request::from_parts(parts.clone(), B::from(body.clone()));
             let (start, live) = (Arc::clone(&start), Arc::clone(&live));
             let options = Arc::clone(&options);
             let inner = inner.clone();

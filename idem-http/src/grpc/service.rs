@@ -15,7 +15,7 @@ use tower_service::Service;
 use super::call::prepare;
 use super::options::{Grpc, check};
 use super::{RECORDED, STORED};
-use crate::body::{Body, BoxError, boxed, full};
+use crate::body::{Body, BoxError, boxed};
 use crate::layer::{IdempotencyLayer, IdempotencyLayerBuilder, LayerError, Settings};
 use crate::order;
 use crate::service::respond;
@@ -106,7 +106,7 @@ where
         Box::pin(async move {
             let request = request.map(boxed);
             let prepared = prepare(&settings.options, request).await;
-            respond(settings, inner, prepared, full).await
+            respond(settings, inner, prepared).await
         })
     }
 }

@@ -56,9 +56,11 @@ pub(crate) fn connection(
     Response = Response<Incoming>,
     Error = &'static str,
     Future: Send,
-> + Clone
+>
++ Clone
 + Send
-+ 'static {
++ 'static
++ use<> {
     let (client, came) = (client.clone(), came.clone());
     service_fn(move |request| {
         let (client, came) = (client.clone(), came.clone());

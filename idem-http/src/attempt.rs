@@ -86,7 +86,8 @@ where
     };
     let (kept, trailers) = (kept.as_deref(), trailers.as_ref());
     let said = parts.extensions.get().copied();
-    let result = match said.unwrap_or_else(|| options.disposition(&parts, trailers)) {
+    let result = match said.unwrap_or_else(|| options.disposition(&parts, trailers, kept.is_some()))
+    {
         Disposition::Record => {
             let headers = &options.recorded_headers;
             Ok(Answer::recorded(&parts, trailers, headers, kept))

@@ -20,10 +20,18 @@ impl Options {
         }
     }
 
-    /// Returns what an answer means for its key, where the handler does not say so.
-    pub(crate) fn disposition(&self, answer: &Parts, trailers: Option<&HeaderMap>) -> Disposition {
+    /// Returns what an answer means for its key, where the handler does not say so. `is_whole` says
+    /// whether all of it was read.
+    pub(crate) fn disposition(
+        &self,
+        answer: &Parts,
+        trailers: Option<&HeaderMap>,
+        is_whole: bool,
+    ) -> Disposition {
         match &self.grpc {
             None => self.of_status(answer.status),
+            // A unary call has a message only if its status is OK, which is yet to come.
+            Some(grpc) if !is_whole => grpc.disposition(Status::OK),
             Some(grpc) => grpc.disposition(Status::of(answer, trailers).code),
         }
     }

@@ -84,6 +84,8 @@ fn code(name: &str) -> Option<i32> {
 }
 
 impl Status {
+    pub(crate) const OK: i32 = 0;
+
     fn new(name: &str, message: impl Into<String>) -> Self {
         Self {
             code: code(name).unwrap_or(2),
@@ -94,7 +96,7 @@ impl Status {
     /// Reads an answer's status: from its trailers, or its headers if it has no more than these.
     pub(crate) fn of(answer: &Parts, trailers: Option<&HeaderMap>) -> Self {
         let all = trailers.into_iter().chain([&answer.headers]);
-        let read = all.filter_map(|headers| {
+        let mut read = all.filter_map(|headers| {
             let status = headers.get(STATUS)?.to_str().ok()?;
             let message = headers.get(MESSAGE).map_or(&b""[..], HeaderValue::as_bytes);
             Some(Self {
@@ -102,7 +104,6 @@ impl Status {
                 message: percent_decode(message).decode_utf8_lossy().into_owned(),
             })
         });
-        let mut read = read;
         read.next()
             .unwrap_or_else(|| Self::new(of_http(answer.status), "the answer has no grpc-status"))
     }

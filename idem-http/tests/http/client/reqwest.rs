@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use http::{Extensions, StatusCode};
 use idem_http::client::{IdempotencyKeys, Replayed, Retries};
-use reqwest_middleware::reqwest::{Client, Request, Url};
+use reqwest::{Client, Request, Url};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use reqwest_retry::RetryTransientMiddleware;
 use reqwest_retry::policies::ExponentialBackoff;
@@ -31,10 +31,7 @@ pub(super) fn retries() -> Retries {
     Retries::new().backoff(Duration::ZERO, Duration::ZERO)
 }
 
-pub(super) async fn send(
-    client: &ClientWithMiddleware,
-    service: &Service,
-) -> reqwest_middleware::reqwest::Response {
+pub(super) async fn send(client: &ClientWithMiddleware, service: &Service) -> reqwest::Response {
     let url = format!("http://{}/", service.client.at);
     let request = client.post(url).bearer_auth("ann").body(ORDER);
     request.send().await.unwrap()

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::Router;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::HeaderMap;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Full};
 use idem_http::{Grpc, GrpcIdempotencyLayer, IdempotencyLayer, IdempotencyLayerBuilder, Scope};
 use idem_runtime::testing::{Temporary, temporary};
@@ -162,6 +162,7 @@ impl Shop {
         let (parts, body) = answer.into_parts();
         let body = soon(body.collect()).await.unwrap();
         Raw {
+            status: parts.status,
             headers: parts.headers,
             trailers: body.trailers().cloned(),
             body: body.to_bytes(),
@@ -172,6 +173,7 @@ impl Shop {
 /// What came over the wire.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Raw {
+    pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) trailers: Option<HeaderMap>,

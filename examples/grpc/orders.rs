@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 
 use axum::Router;
+use axum::http::uri::PathAndQuery;
 use prost::Message;
 use tonic::service::Routes;
 use tonic::transport::Channel;
@@ -47,7 +48,6 @@ pub(crate) async fn call(
     let mut grpc = client::Grpc::new(channel);
     let ready = grpc.ready().await;
     ready.map_err(|error| Status::unavailable(error.to_string()))?;
-    let codec = ProstCodec::default();
-    grpc.unary(request, PLACE.parse().unwrap_or_default(), codec)
-        .await
+    let place = PathAndQuery::from_static(PLACE);
+    grpc.unary(request, place, ProstCodec::default()).await
 }

@@ -28,7 +28,7 @@ use crate::headers::KEY;
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct IssuedKeys {
-    path: PathAndQuery,
+    pub(super) path: PathAndQuery,
     methods: Vec<Method>,
     credentials: Vec<HeaderName>,
 }
@@ -111,10 +111,6 @@ impl IssuedKeys {
     /// Returns whether a request needs a key.
     pub(super) fn is_missing(&self, method: &Method, headers: &HeaderMap) -> bool {
         is_missing(&self.methods, method, headers)
-    }
-
-    pub(super) fn path(&self) -> &PathAndQuery {
-        &self.path
     }
 
     /// Returns the credentials of a request.

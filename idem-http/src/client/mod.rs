@@ -8,23 +8,19 @@
 //! use tower::ServiceBuilder;
 //! use tower::retry::RetryLayer;
 //!
-//! # #[derive(Clone)] struct Connection;
-//! # impl tower::Service<http::Request<String>> for Connection {
-//! #     type Response = http::Response<String>;
-//! #     type Error = std::convert::Infallible;
-//! #     type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
-//! #     fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> { Ok(()).into() }
-//! #     fn call(&mut self, request: http::Request<String>) -> Self::Future {
-//! #         assert!(request.headers().contains_key("idempotency-key"));
-//! #         std::future::ready(Ok(http::Response::new(String::new())))
-//! #     }
-//! # }
-//! # let connection = Connection;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let connection = tower::service_fn(|request: http::Request<String>| async move {
+//! #     assert!(request.headers().contains_key("idempotency-key"));
+//! #     Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+//! # });
 //! let client = ServiceBuilder::new()
 //!     .layer(IdempotencyKeys::new())
 //!     .layer(RetryLayer::new(Retries::new()))
 //!     .service(connection);
-//! # let _ = tower::ServiceExt::oneshot(client, http::Request::post("/orders").body(String::new()).unwrap());
+//! # let order = http::Request::post("/orders").body(String::new())?;
+//! # tower::ServiceExt::oneshot(client, order).await?;
+//! # Ok(()) }
 //! ```
 //!
 //! In the wrong order, tower's `Retry` clones a request before it has a key. [`Retries`] does not

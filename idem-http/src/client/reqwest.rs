@@ -50,8 +50,8 @@ impl Middleware for IssuedKeys {
             Some(KeptKey(key)) => key.clone(),
             None => {
                 let mut url = request.url().clone();
-                url.set_path(self.path().path());
-                url.set_query(self.path().query());
+                url.set_path(self.path.path());
+                url.set_query(self.path.query());
                 let mut ask = Request::new(Method::POST, url);
                 *ask.headers_mut() = self.credentials_of(request.headers());
                 let mut asked = Extensions::new();

@@ -9,9 +9,10 @@ use http::StatusCode;
 use idem_http::client::{IssueError, IssuedKeys};
 use idem_http::{IdempotencyLayer, KeyEndpoint, Scope};
 use idem_runtime::testing::{Temporary, temporary};
+use tower::retry::RetryLayer;
 use tower::{ServiceBuilder, ServiceExt};
 
-use super::reqwest::builder;
+use super::reqwest::{builder, retries};
 use super::{Came, connection, order};
 use crate::common::{Client, Version, created, post, serve};
 
@@ -70,6 +71,19 @@ async fn a_key_is_asked_for_first_and_serves_its_own_caller_alone() {
         client.send(ask).await.status,
         StatusCode::METHOD_NOT_ALLOWED
     );
+}
+
+#[tokio::test]
+async fn an_issue_whose_answer_is_lost_is_asked_for_again() {
+    let (_idem, client, ran) = shop().await;
+    let came = Came::default();
+    let placed = ServiceBuilder::new()
+        .layer(IssuedKeys::new("/idempotency-keys").unwrap())
+        .layer(RetryLayer::new(retries()))
+        .service(connection(&client, 1, &came))
+        .oneshot(order(ORDER));
+    assert_eq!(placed.await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!((came.all().len(), ran.load(Ordering::SeqCst)), (3, 1));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tower::retry::RetryLayer;
 use tower::{ServiceBuilder, ServiceExt};
 
 use super::{Came, connection, order, shop};
-use crate::common::{created, post};
+use crate::common::{created, post, soon};
 
 const ORDER: &str = r#"{"qty":2}"#;
 
@@ -125,6 +125,25 @@ async fn a_request_in_flight_is_asked_for_again_after_the_time_that_the_server_s
     let (_, answer, ()) = tokio::join!(first, second, end);
     assert!(Replayed::from_headers(answer.headers()).is_some());
     assert_eq!(keys.all().len(), 1);
+}
+
+#[tokio::test]
+async fn a_date_is_waited_for_as_well() {
+    let (service, _) = shop(|run| match run {
+        1 => {
+            // The example of RFC 9110. It has passed.
+            let past = [("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")];
+            (StatusCode::SERVICE_UNAVAILABLE, past).into_response()
+        }
+        _ => created(),
+    })
+    .await;
+    let hour = Duration::from_secs(3600);
+    let client = ServiceBuilder::new()
+        .layer(RetryLayer::new(Retries::new().backoff(hour, hour)))
+        .service(connection(&service.client, 0, &Came::default()));
+    let answer = soon(client.oneshot(post("A-1", ORDER))).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
 }
 
 #[tokio::test]

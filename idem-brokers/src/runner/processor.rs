@@ -155,9 +155,7 @@ impl<T: Send + 'static> Processor<T> {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<T, String> {
-        // The decoder is the user's code, and the bytes may come from anywhere.
-        catch_unwind(AssertUnwindSafe(|| (self.format.decode)(bytes)))
-            .unwrap_or_else(|_| Err("the decoder panicked".into()))
+        decoded(&self.format.decode, bytes)
     }
 
     fn turn(&self, message: Option<&T>) -> TurnResult {
@@ -346,6 +344,12 @@ impl<T: Send + 'static> Processor<T> {
             }
         }
     }
+}
+
+/// Decodes a message. The decoder is the user's code, and the bytes may come from anywhere.
+pub(super) fn decoded<T>(decode: &Decoder<T>, bytes: &[u8]) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(|| decode(bytes)))
+        .unwrap_or_else(|_| Err("the decoder panicked".into()))
 }
 
 /// Returns the pause of a message without a record, which would count its attempts.

@@ -59,7 +59,8 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
     };
     let list = dashboard.service.letters(&query).await?;
     let pauses = dashboard.service.pauses().await?.pauses;
-    let can_run = dashboard.service.idem().has_handler(handler);
+    let can_run = dashboard.service.idem().has_handler(handler)
+        || list.letters.iter().any(|letter| letter.can_run);
     let why_not = match list.letters.first() {
         Some(letter) if !can_run => letter
             .why_not

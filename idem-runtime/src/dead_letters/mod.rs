@@ -2,6 +2,7 @@
 
 mod actions;
 mod bury;
+mod consumer;
 mod erase;
 mod error;
 mod hidden;
@@ -16,6 +17,8 @@ mod watch;
 
 use std::sync::Arc;
 
+pub use consumer::ConsumerRegistration;
+pub(crate) use consumer::Consumers;
 pub use erase::{EraseError, Erased};
 pub use error::LetterError;
 pub(crate) use hidden::Hidden;

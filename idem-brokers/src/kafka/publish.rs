@@ -45,7 +45,7 @@ impl KafkaPublisher {
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
         };
-        let properties = consumer.config_map().iter();
+        let properties = consumer.config_map().into_iter();
         properties
             .filter(|(name, _)| connects(name))
             .fold(Self::new(servers), |publisher, (name, value)| {

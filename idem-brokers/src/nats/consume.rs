@@ -140,7 +140,9 @@ fn position(subject: &str, sequence: u64) -> String {
 
 /// Returns the subject in a position.
 pub(super) fn subject(position: &str) -> Option<&str> {
-    let (subject, _) = position.strip_prefix("subject ")?.rsplit_once(", sequence ")?;
+    let (subject, _) = position
+        .strip_prefix("subject ")?
+        .rsplit_once(", sequence ")?;
     Some(subject)
 }
 
@@ -151,11 +153,9 @@ impl crate::Delivery for Delivery {
 
     fn origin(&self) -> Origin {
         let mut origin = match self.message.info() {
-            Ok(info) => {
-                Origin::new("nats", info.stream)
-                    .position(position(&self.message.subject, info.stream_sequence))
-                    .redelivered(info.delivered > 1)
-            }
+            Ok(info) => Origin::new("nats", info.stream)
+                .position(position(&self.message.subject, info.stream_sequence))
+                .redelivered(info.delivered > 1),
             Err(_) => Origin::new("nats", self.message.subject.as_str()),
         };
         for (name, values) in self

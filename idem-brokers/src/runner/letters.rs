@@ -20,13 +20,13 @@ pub(super) fn register<S: Source, T, F, R, E>(
     call: Arc<impl Fn(T) -> F + Send + Sync + 'static>,
 ) -> ConsumerRegistration
 where
-    T: 'static,
+    T: Send + 'static,
     F: Future<Output = Result<R, E>> + Send + 'static,
     R: Serialize,
     E: Display,
 {
     let run = move |bytes: &[u8]| {
-        // The decoder and the handler are the user's code.
+        // The handler's own code before its future is part of the call, too.
         decoded(&decode, bytes).map(|message| {
             let call = Arc::clone(&call);
             async move { call(message).await }
@@ -38,7 +38,10 @@ where
     };
     let source = Arc::clone(source);
     registration.publisher(move |letter| {
-        let to = letter.origin.as_ref().map(|origin| source.destination(origin));
+        let to = letter
+            .origin
+            .as_ref()
+            .map(|origin| source.destination(origin));
         let message = again(letter, &to.unwrap_or_default());
         let publisher = Arc::clone(&publisher);
         async move { publisher.publish(message).await }

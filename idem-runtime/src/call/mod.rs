@@ -61,8 +61,7 @@ const LONGEST_TEXT: usize = 4096;
 type Upgrade<R> = fn(u32, Value) -> Result<<R as Outcome>::Ok, String>;
 
 /// `events = path`.
-type Events<R> =
-    fn(&<R as Outcome>::Ok) -> Result<Vec<OutboxMessage>, <R as Outcome>::Error>;
+type Events<R> = fn(&<R as Outcome>::Ok) -> Result<Vec<OutboxMessage>, <R as Outcome>::Error>;
 
 /// One call of a handler: begin, then while told to run: run the body; then finish.
 ///
@@ -117,10 +116,7 @@ where
 
     /// `events = path`.
     #[must_use]
-    pub fn events(
-        mut self,
-        events: Events<R>,
-    ) -> Self {
+    pub fn events(mut self, events: Events<R>) -> Self {
         self.events = Some(events);
         self
     }

@@ -156,10 +156,7 @@ impl Idem {
 impl ConsumerRegistration {
     /// Adds how the messages of its letters are published to their sources, as by
     /// [`Idem::register_publisher`]. The first one stays.
-    pub fn publisher<F, E>(
-        self,
-        publish: impl Fn(DeadLetter) -> F + Send + Sync + 'static,
-    ) -> Self
+    pub fn publisher<F, E>(self, publish: impl Fn(DeadLetter) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display,

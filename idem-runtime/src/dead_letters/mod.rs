@@ -14,6 +14,7 @@ mod rerun;
 mod reused;
 mod sealing;
 mod watch;
+mod ways;
 
 use std::sync::Arc;
 

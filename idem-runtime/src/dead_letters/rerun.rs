@@ -7,15 +7,14 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::consumer::Consumer;
-use super::payload::{argument, only_field, unfit};
+use super::payload::unfit;
 use super::registered::{Runner, Running, running};
+use super::ways::{Way, runner, ways};
 use super::{DeadLetters, LetterError};
-use crate::call::on_behalf::{self, LetterCall, Redriving};
+use crate::call::on_behalf::{self, Redriving};
 use crate::clock::until;
 use crate::idem::Idem;
 use crate::idem::current;
-use crate::idem::shared::Shared;
 use crate::json::Json;
 use crate::json::problem::from_json;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, Settlement};
@@ -101,19 +100,6 @@ impl Idem {
     }
 }
 
-/// Returns how a handler is called again: under this name, else under another one that it has or
-/// had.
-fn runner(shared: &Shared, handler: &str) -> Option<Runner> {
-    let earlier = || {
-        shared
-            .earlier
-            .all(handler)
-            .iter()
-            .find_map(|name| shared.runners.get(name))
-    };
-    shared.runners.get(handler).or_else(earlier)
-}
-
 impl DeadLetters {
     /// Redrives the letter and runs its handler at once, in this process, with the letter's
     /// payload. The call itself re-arms the key: if the payload does not fit, or has another key,
@@ -180,9 +166,9 @@ impl DeadLetters {
         let payload = self.opened(&letter, payload)?;
         let mut unfits = None;
         for way in ways(self.shared(), &letter, &payload) {
-            match way.begin(&payload) {
+            match way.begin() {
                 Ok(running) => {
-                    if let Some(outcome) = self.run_by(&way, running, &letter, &payload).await? {
+                    if let Some(outcome) = self.run_by(&way, running, &letter).await? {
                         return Ok(outcome);
                     }
                 }
@@ -198,7 +184,6 @@ impl DeadLetters {
         way: &Way,
         running: Running,
         letter: &DeadLetter,
-        payload: &Json,
     ) -> Result<Option<RunOutcome>, LetterError> {
         let record = letter.record_id();
         let (step, unread) = (self.redriving(letter), letter.is_buried());
@@ -235,9 +220,7 @@ impl DeadLetters {
                         drop(turn.take());
                         clock.sleep(until(at, clock.now())).await;
                         turn = Some(self.idem.admitted(&handler).await);
-                        running = way
-                            .begin(payload)
-                            .map_err(|problem| unfit(letter, problem))?;
+                        running = way.begin().map_err(|problem| unfit(letter, problem))?;
                         continue;
                     }
                     _ => None,
@@ -253,53 +236,5 @@ impl DeadLetters {
                 letter: open,
             }));
         }
-    }
-}
-
-/// A way to call a letter's handler.
-struct Way {
-    run: Runner,
-    /// The argument, or the message.
-    recorded: Vec<u8>,
-    call: LetterCall,
-}
-
-/// Returns the ways to run a letter: the registered function, else the consumers of its source.
-fn ways(shared: &Shared, letter: &DeadLetter, payload: &Json) -> Vec<Way> {
-    if let Some(run) = runner(shared, &letter.handler) {
-        return vec![Way {
-            run,
-            recorded: argument(letter, payload).into(),
-            call: LetterCall::OfItsHandler,
-        }];
-    }
-    let whole = DeadLetter {
-        payload: payload.clone(),
-        ..letter.clone()
-    };
-    let by = |consumer: &Arc<Consumer>| Way {
-        run: Arc::clone(&consumer.run),
-        recorded: whole.message(),
-        call: match consumer.buried(letter) {
-            true => LetterCall::FirstOfAny,
-            false => LetterCall::First,
-        },
-    };
-    shared.consumers.of(letter).iter().map(by).collect()
-}
-
-impl Way {
-    /// Calls the handler with the payload. It may take one argument where the letter has several, or
-    /// several where it has one: a deploy changed it, or a person edited a message that was buried as
-    /// any other letter's payload, with the argument under its name.
-    fn begin(&self, payload: &Json) -> Result<Running, String> {
-        let problem = match (self.run)(&self.recorded) {
-            Err(problem) => problem,
-            begun => return begun,
-        };
-        let forms = [Some(payload.as_str()), only_field(payload)];
-        let forms = forms.into_iter().flatten().map(str::as_bytes);
-        let mut others = forms.filter(|form| *form != self.recorded);
-        others.find_map(|form| (self.run)(form).ok()).ok_or(problem)
     }
 }

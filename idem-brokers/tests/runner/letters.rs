@@ -44,6 +44,7 @@ fn begun() -> (Temporary, Queue, Arc<Shop>) {
 fn consumer(idem: &Idem, queue: &Queue, shop: &Arc<Shop>) -> Running {
     Consumer::new(idem, queue.clone())
         .name("orders.place")
+        .ordered_by(|_: &String| "Ann")
         .start_with(Arc::clone(shop), place)
 }
 
@@ -64,6 +65,8 @@ async fn a_consumer_runs_the_letters_of_its_source_until_it_stops() {
         panic!("{died:?}");
     };
     let by_ann = idem.dead_letters().by("ann");
+    let ordering_key = |letter: &DeadLetter| letter.origin.clone().unwrap().ordering_key;
+    assert_eq!(ordering_key(first).as_deref(), Some("Ann"));
 
     // It fails again, and the new letter can be run as the old one.
     let failed = by_ann.run(&first.id).await.unwrap();

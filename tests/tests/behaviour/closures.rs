@@ -288,6 +288,7 @@ fn options_that_do_not_go_together_are_refused_with_the_reason() {
     for (builder, reason) in [
         (HandlerDef::builder(""), "name is empty"),
         (new().was(["closures.wrong"]), "`was`"),
+        (new().issued(""), "`issued`"),
         (new().redact(["card..no"]), "card..no"),
         (new().timeout(Duration::ZERO), "`timeout`"),
         (new().ttl(Duration::MAX), "`ttl`"),

@@ -66,7 +66,7 @@ async fn few(server: Arc<Server>) -> anyhow::Result<()> {
         GRANT ALL ON ALL TABLES IN SCHEMA idem, public TO few;
         GRANT ALL ON ALL SEQUENCES IN SCHEMA idem TO few";
     sqlx::raw_sql(grants).execute(&mut administrator).await?;
-    let address = server.address().replace("postgres@", "few@");
+    let address = server.address().replace("postgres@", "few@") + "/postgres";
     let refused = process(&address)
         .await
         .err()

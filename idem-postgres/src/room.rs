@@ -48,21 +48,16 @@ impl Room {
         let Some(limits) = limits.map_err(of_connecting)? else {
             return Ok(self);
         };
-        let limit = |what: &str, name: usize| {
-            let limit = limits.try_get::<i32, _>(name + 1)?;
-            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            Ok((
-                limit,
-                format!("{what} `{}`", limits.try_get::<&str, _>(name)?),
-            ))
+        let limit = |kind: &'static str, at: usize| {
+            let limit = u32::try_from(limits.try_get::<i32, _>(at + 1)?).unwrap_or(u32::MAX);
+            Ok((limit, kind, limits.try_get::<&str, _>(at)?))
         };
         let limits = limit("role", 0).and_then(|role| Ok((role, limit("database", 2)?)));
         let (role, database) = limits.map_err(of_connecting)?;
-        let (limit, whose) = role.min(database);
-        self.within(limit, &whose)
+        self.within(role.min(database))
     }
 
-    fn within(self, limit: u32, whose: &str) -> Result<Self, StoreError> {
+    fn within(self, (limit, kind, name): (u32, &str, &str)) -> Result<Self, StoreError> {
         if self.most() <= limit {
             return Ok(self);
         }
@@ -72,21 +67,22 @@ impl Room {
             transactions: 1,
         };
         let Some(more) = limit.checked_sub(one.most()) else {
-            let kind = whose.split(' ').next().unwrap_or_default().to_uppercase();
             let message = format!(
-                "the {whose} may have {limit} connections, and one process needs {}, better {}: \
-                 raise it with ALTER {kind} … CONNECTION LIMIT",
+                "the {kind} `{name}` may have {limit} connections, and one process needs {}, better \
+                 {}: raise it with ALTER {} … CONNECTION LIMIT",
                 one.most(),
-                self.most()
+                self.most(),
+                kind.to_uppercase()
             );
             return Err(StoreError::new(StoreErrorKind::Refused, message));
         };
         let transactions = self.transactions.min(1 + more);
         tracing::info!(
             limit,
-            whose,
+            kind,
+            name,
             transactions,
-            "fewer connections than may be needed"
+            "fewer connections than the settings say"
         );
         Ok(Self {
             transactions,

@@ -26,6 +26,9 @@ const READ: &str = concat!(
     LEFT JOIN idem.runner o ON o.id = r.owner"
 );
 
+/// Reads in a transaction of its own: a body may set the isolation of one that has run no query yet.
+const READ_FIRST: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT * FROM ";
+
 const RESERVE: &str = "UPDATE idem.number SET last = last + $1 RETURNING last - $1 + 1 AS first";
 
 /// The rows whose time has come, the latest first: a backlog does not hide what is urgent. Then those
@@ -123,8 +126,7 @@ impl PostgresStore {
         let Some(session) = self.transactions.idle().await else {
             return Ok(None);
         };
-        // In a transaction of its own: a body may set the isolation of one that has run no query yet.
-        let mut sql = format!("BEGIN; SELECT * FROM {}.read_row(", self.schema.name());
+        let mut sql = format!("{READ_FIRST}{}.read_row(", self.schema.name());
         row_id(id).literal(&mut sql);
         sql += "); COMMIT; ";
         sql += &self.begin;

@@ -9,7 +9,6 @@ use idem_runtime::ledger::{Context, LedgerError};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
-use crate::error::said;
 use crate::health::Health;
 use crate::link::Link;
 use crate::room::Room;
@@ -206,15 +205,7 @@ impl Postgres {
         let refused = |message: String| StoreError::new(StoreErrorKind::Refused, message);
         let schema = Schema::named(&self.schema)?;
         let link = Link::new(self.options.map_err(refused)?, self.bounced);
-        let connected = link.connect(&[("plan_cache_mode", "auto")]).await;
-        let mut connection = connected.map_err(|mut error| {
-            // PgBouncer's answer to all that it cannot do, a session's settings among it.
-            if !self.bounced && said(&error, "08P01") {
-                error.message += "; through PgBouncer, open with `pgbouncer(true)`, or `pgbouncer=true` in the \
-                                  URL";
-            }
-            error
-        })?;
+        let mut connection = link.connect(&[("plan_cache_mode", "auto")]).await?;
         schema.check_server(&mut connection).await?;
         if self.migrates {
             schema.migrate(&mut connection).await?;

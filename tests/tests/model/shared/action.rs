@@ -47,25 +47,21 @@ pub(crate) enum Action {
     RemoveDue {
         key: usize,
     },
-    /// All waiting jobs are decided, and written as one batch: beside what is on its way.
+    /// All waiting jobs are decided, and written as one batch.
     Round {
         process: usize,
     },
     Retire {
         process: usize,
-        batch: usize,
     },
     Land {
         process: usize,
-        batch: usize,
     },
     Answer {
         process: usize,
-        batch: usize,
     },
     Lose {
         process: usize,
-        batch: usize,
     },
     /// A batch that is not waited for any more lands.
     LandLate {
@@ -116,7 +112,11 @@ impl Model for Core {
             for (key, at) in of.locals.iter().enumerate() {
                 match (&at.job, at.hand) {
                     (Some(job), _) => {
-                        if !job.tried.is_empty() && !of.is_writing(key) {
+                        let in_batch = of
+                            .batch
+                            .as_ref()
+                            .is_some_and(|batch| batch.writes.iter().any(|write| write.key == key));
+                        if !job.tried.is_empty() && !in_batch {
                             actions.push(Action::GiveUp { process, key });
                         }
                         continue;
@@ -159,22 +159,21 @@ impl Model for Core {
                     actions.push(Action::Sweep { process, key });
                 }
             }
-            if of.has_waiting() {
-                actions.push(Action::Round { process });
-            }
-            for (batch, on_its_way) in of.batches.iter().enumerate() {
-                let (sent, is_done) = (on_its_way.sent, on_its_way.outcome.is_some());
-                if sent == i64::MAX {
-                    actions.push(Action::Retire { process, batch });
-                    continue;
+            match &of.batch {
+                None if of.locals.iter().any(|at| at.job.is_some()) => {
+                    actions.push(Action::Round { process });
                 }
-                if is_done {
-                    actions.push(Action::Answer { process, batch });
-                } else if lands(sent) {
-                    actions.push(Action::Land { process, batch });
-                }
-                if left.lost > 0 || !(is_done || lands(sent)) {
-                    actions.push(Action::Lose { process, batch });
+                None => {}
+                Some(batch) if batch.sent == i64::MAX => actions.push(Action::Retire { process }),
+                Some(batch) => {
+                    if batch.outcome.is_some() {
+                        actions.push(Action::Answer { process });
+                    } else if lands(batch.sent) {
+                        actions.push(Action::Land { process });
+                    }
+                    if left.lost > 0 || (batch.outcome.is_none() && !lands(batch.sent)) {
+                        actions.push(Action::Lose { process });
+                    }
                 }
             }
             if left.beats > 0 {
@@ -275,18 +274,19 @@ impl Model for Core {
             Action::Round { process } => {
                 self.round(state, process);
             }
-            Action::Retire { process, batch } => self.retire(state, process, batch),
-            Action::Land { process, batch } => {
-                let outcome = self.land(state, &last.processes[process].batches[batch]);
-                state.processes[process].batches[batch].outcome = Some(outcome);
+            Action::Retire { process } => self.retire(state, process),
+            Action::Land { process } => {
+                let batch = last.processes[process].batch.as_ref()?;
+                let outcome = self.land(state, batch);
+                state.processes[process].batch.as_mut()?.outcome = Some(outcome);
             }
-            Action::Answer { process, batch } => {
-                let batch = state.processes[process].batches.remove(batch);
+            Action::Answer { process } => {
+                let batch = state.processes[process].batch.take()?;
                 self.answered(state, process, batch);
             }
-            Action::Lose { process, batch } => {
+            Action::Lose { process } => {
                 state.left.lost = state.left.lost.saturating_sub(1);
-                let batch = state.processes[process].batches.remove(batch);
+                let batch = state.processes[process].batch.take()?;
                 self.unanswered(state, process, batch);
             }
             Action::LandLate { batch } => {
@@ -332,7 +332,7 @@ impl Model for Core {
                 state.left.crashes -= 1;
                 let of = &mut state.processes[process];
                 let commits = of.locals.iter_mut().filter_map(|at| at.commit.take());
-                let on_their_way: Vec<_> = commits.chain(of.batches.drain(..)).collect();
+                let on_their_way: Vec<_> = commits.chain(of.batch.take()).collect();
                 of.locals.iter_mut().for_each(|at| *at = Default::default());
                 on_their_way
                     .into_iter()
@@ -354,7 +354,7 @@ impl Model for Core {
         | Action::Again { process, .. }
         | Action::Sweep { process, .. } = action
             && self.scene.keys == 1
-            && next.processes[process].batches.is_empty()
+            && next.processes[process].batch.is_none()
         {
             self.round(&mut next, process);
         }

@@ -22,7 +22,6 @@ pub(crate) enum Bug {
     NotRetired,
     TrustsMemory,
     TriedInAnEarlierLife,
-    AnsweredAfterItsLife,
     ClockThatLags,
     OwnClock,
     OwnBeatIsLate,
@@ -115,12 +114,6 @@ bugs! {
     an_answer_to_an_earlier_life: TriedInAnEarlierLife in Scene {
         left: with(1, 2, 0, 1),
         retries: 2,
-        ..LITTLE
-    } => ONE_CLAIM;
-    a_claim_that_is_answered_after_another_batch_found_its_runner_dead: AnsweredAfterItsLife in Scene {
-        keys: 2,
-        endings: &[Ending::Done],
-        left: Limits { calls: 3, ..with(0, 1, 0, 0) },
         ..LITTLE
     } => ONE_CLAIM;
     a_clock_that_lags_behind_the_store: ClockThatLags in Scene {

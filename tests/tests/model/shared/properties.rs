@@ -93,7 +93,7 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Core>> {
             "of a batch, one write takes place and one loses its race",
             |_, state: &State| {
                 state.processes.iter().any(|process| {
-                    process.batches.iter().any(|batch| {
+                    process.batch.as_ref().is_some_and(|batch| {
                         matches!(&batch.outcome, Some(Outcome::Took(took)) if took.len() == 1)
                             && batch.writes.len() == 2
                     })

@@ -31,8 +31,7 @@ impl Core {
     pub(super) fn round(&self, state: &mut State, process: usize) {
         let mut writes = Vec::new();
         for key in 0..self.scene.keys {
-            let of = &state.processes[process];
-            let Some(job) = of.locals[key].job.clone().filter(|_| !of.is_writing(key)) else {
+            let Some(job) = state.processes[process].locals[key].job.clone() else {
                 continue;
             };
             let known = self.know(state, process, key, &job);
@@ -55,9 +54,8 @@ impl Core {
         }
         if !writes.is_empty() {
             let retires = writes.iter().any(|write| write.retires.is_some());
-            let of = &mut state.processes[process];
-            of.batches.push(Batch {
-                runner: of.runner,
+            state.processes[process].batch = Some(Batch {
+                runner: state.processes[process].runner,
                 // One that has to retire a runner first is sent afterwards.
                 sent: if retires { i64::MAX } else { state.now },
                 writes,
@@ -259,8 +257,10 @@ impl Core {
 
     /// Marks the late runners dead whose claims a batch takes over. If one has beaten meanwhile,
     /// its job is read again.
-    pub(super) fn retire(&self, state: &mut State, process: usize, batch: usize) {
-        let mut batch = state.processes[process].batches.remove(batch);
+    pub(super) fn retire(&self, state: &mut State, process: usize) {
+        let Some(mut batch) = state.processes[process].batch.take() else {
+            return;
+        };
         batch.writes.retain(|write| {
             let Some((late, until)) = write.retires else {
                 return true;
@@ -275,7 +275,7 @@ impl Core {
         });
         batch.sent = state.now;
         if !batch.writes.is_empty() {
-            state.processes[process].batches.push(batch);
+            state.processes[process].batch = Some(batch);
         }
     }
 

@@ -199,7 +199,7 @@ impl<'a> View<'a> {
             believes,
             block,
             locals,
-            batches,
+            batch,
         } = process;
         self.runner(*runner);
         // A constant clock shows in no difference of its own times.
@@ -268,8 +268,7 @@ impl<'a> View<'a> {
             alone.iter().for_each(|alone| self.alone(alone));
             self.optional(commit.as_ref());
         }
-        self.push(batches.len());
-        batches.iter().for_each(|batch| self.batch(batch));
+        self.optional(batch.as_ref());
     }
 
     fn optional(&mut self, batch: Option<&Batch>) {

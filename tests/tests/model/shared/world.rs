@@ -1,5 +1,5 @@
 //! The world of the shared core's model: the store's rows, runners and numbers, and in each process
-//! the jobs, the batches on their way, and its own running claims.
+//! the jobs, the batch on its way, and its own running claims.
 
 use idem_runtime::protocol::Record;
 
@@ -118,8 +118,8 @@ pub(crate) struct Process {
     pub(crate) believes: i64,
     pub(crate) block: Block,
     pub(crate) locals: Vec<Local>,
-    /// The batches on their way: the committer's, and steps that their callers make alone beside it.
-    pub(crate) batches: Vec<Batch>,
+    /// The batch on its way.
+    pub(crate) batch: Option<Batch>,
 }
 
 /// Reserved numbers.
@@ -166,20 +166,6 @@ pub(crate) enum Hand {
 impl Mode {
     pub(crate) fn has_transactions(self) -> bool {
         self != Self::Plain
-    }
-}
-
-impl Process {
-    /// Whether a write of the key is on its way.
-    pub(crate) fn is_writing(&self, key: usize) -> bool {
-        let mut writes = self.batches.iter().flat_map(|batch| &batch.writes);
-        writes.any(|write| write.key == key)
-    }
-
-    /// Whether something waits that is not on its way.
-    pub(crate) fn has_waiting(&self) -> bool {
-        let mut locals = self.locals.iter().enumerate();
-        locals.any(|(key, at)| at.job.is_some() && !self.is_writing(key))
     }
 }
 
@@ -239,7 +225,7 @@ impl Core {
                     until: 0,
                 },
                 locals: vec![Local::default(); self.scene.keys],
-                batches: Vec::new(),
+                batch: None,
             });
             self.reserve(&mut state, process);
             state.is_born(process, *clock);

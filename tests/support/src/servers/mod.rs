@@ -28,7 +28,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 #[cfg(feature = "kafka")]
 use mock::Mock;
 #[cfg(feature = "postgres")]
-pub use postgres::{Database, Standby};
+pub use postgres::{Database, Standby, Trips};
 pub use postgres::{PGBOUNCER, POSTGRES};
 use proxy::Proxy;
 pub use rocketmq::ROCKETMQ;

@@ -79,13 +79,9 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
             Needs::Any,
             origin::tells_a_redelivery::<B>,
         ),
-        named::<B, _>(
-            "everything_fails_for_a_while",
-            Needs::Any,
-            outages::everything_fails::<B>,
-        ),
         named::<B, _>("storm", Needs::Own, storm::storm::<B>),
     ];
+    tests.extend(outages::all::<B>());
     if B::MAKES {
         tests.push(named::<B, _>(
             "first_start_logs_no_error",

@@ -7,6 +7,7 @@ mod hold;
 mod ordering;
 mod processor;
 mod receiver;
+mod state;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::metrics;
 use concurrency::Concurrency;
 use processor::{Decoder, Format, Handler, KeyFn, Processor};
 use receiver::Receiver;
-pub use receiver::State;
+pub use state::State;
+use state::Status;
 
 /// Takes messages from a source and calls a handler for each, once [started](Self::start).
 ///
@@ -217,7 +219,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             let call = handler(message);
             async move { call.await.map(drop).map_err(|error| format!("{error:#}")) }.boxed()
         });
-        let state = watch::Sender::new(State::Connecting);
+        let status = Status::new();
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let processor = Processor::new(
             self.idem,
@@ -226,14 +228,15 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             self.format,
             handler,
             Concurrency::new(self.in_flight, stop.clone()),
+            status.clone(),
             abandon.clone(),
         );
-        let (watched, settled) = (state.subscribe(), Arc::clone(&processor.settled));
+        let (watched, settled) = (status.watch(), Arc::clone(&processor.settled));
         let prefetch = self
             .prefetch
             .unwrap_or(2 * self.in_flight - 1)
             .max(self.in_flight);
-        let receiver = Receiver::new(self.source, prefetch, processor, stop.clone(), state);
+        let receiver = Receiver::new(self.source, prefetch, processor, stop.clone(), status);
         Running {
             stop,
             abandon,
@@ -270,9 +273,9 @@ impl Running {
     pub async fn taking(&self) -> bool {
         let mut state = self.state.clone();
         let reached = state
-            .wait_for(|state| matches!(state, State::Taking | State::Stopped))
+            .wait_for(|state| !matches!(state, State::Connecting | State::Paused))
             .await;
-        reached.is_ok_and(|state| *state == State::Taking)
+        reached.is_ok_and(|state| *state != State::Stopped)
     }
 
     /// Stops taking messages, gives back those whose call did not begin, and waits for the calls in

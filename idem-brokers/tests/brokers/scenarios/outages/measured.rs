@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idem_test_support::servers::Server;
+use idem_test_support::servers::{Needs, Server};
 use libtest_mimic::Trial;
 
 use super::named;
@@ -18,8 +18,10 @@ const AWAY: Duration = Duration::from_secs(60);
 pub(super) fn all<B: Broker>() -> Vec<Trial> {
     let run = |what, kind| {
         let name = format!("outage_of_a_minute_{what}");
-        named::<B, _>(&name, move |server| measured::<B>(server, what, kind))
-            .with_ignored_flag(true)
+        named::<B, _>(&name, Needs::Any, move |server| {
+            measured::<B>(server, what, kind)
+        })
+        .with_ignored_flag(true)
     };
     vec![
         run("never_pauses", Kind::NeverPauses),

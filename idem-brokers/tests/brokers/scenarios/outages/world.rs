@@ -1,5 +1,6 @@
 //! A service in an outage, what it needs, and the orders that come.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,14 +8,14 @@ use std::time::Duration;
 use anyhow::ensure;
 use idem_runtime::{Filter, Idem};
 use idem_test_support::servers::{Needs, POSTGRES, Server};
-use idem_test_support::smtp::{Mode, SmtpServer};
+use idem_test_support::smtp::{Mail, Mode, SmtpServer};
 use idem_test_support::within;
 use mail_parser::MessageParser;
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
-use crate::broker::{Broker, Stage, publish};
+use crate::broker::{Broker, Stage, publish, until};
 use crate::child::{self, Job, Process};
 use crate::scenarios::causes::drain;
 use crate::service::{self, Kind, Plan};
@@ -29,6 +30,8 @@ pub(super) struct World<B: Broker> {
     pub(super) database: Server,
     table: PgPool,
     mails: SmtpServer,
+    /// The ids of the mails that were read.
+    read: HashSet<String>,
     service: Option<Process>,
     pub(super) stream: Stream,
 }
@@ -63,6 +66,7 @@ impl<B: Broker> World<B> {
             database,
             table,
             mails,
+            read: HashSet::new(),
             service: None,
         };
         world.is_killed_and_starts_again(server);
@@ -81,6 +85,32 @@ impl<B: Broker> World<B> {
         ));
     }
 
+    /// Stops the database once orders are sold.
+    pub(super) async fn goes_away(&self) -> anyhow::Result<()> {
+        self.until_sold(50).await?;
+        self.database.shut_down("INT")
+    }
+
+    /// Waits until people know of the pause, and more orders have come.
+    pub(super) async fn is_paused(&mut self) -> anyhow::Result<()> {
+        self.is_told("[idem] shop: orders.sell is paused").await?;
+        self.more_orders_come().await
+    }
+
+    /// Waits until more orders have come than a consumer holds.
+    pub(super) async fn more_orders_come(&self) -> anyhow::Result<()> {
+        let more = self.stream.sent() + 200;
+        until("more orders come", || self.stream.sent() > more).await
+    }
+
+    /// Starts the database, and checks what becomes of the orders.
+    pub(super) async fn comes_back(mut self) -> anyhow::Result<()> {
+        self.database.restart().await?;
+        self.is_told("[idem] shop: orders.sell is no longer paused")
+            .await?;
+        self.ends().await
+    }
+
     pub(super) async fn sold(&self) -> anyhow::Result<usize> {
         Ok(service::count(&self.table).await?.0.try_into()?)
     }
@@ -96,11 +126,22 @@ impl<B: Broker> World<B> {
     }
 
     /// Waits for the next mail, and checks how its subject begins.
-    pub(super) async fn is_told(&mut self, what: &str) -> anyhow::Result<()> {
-        let mail = self.mails.mail().await;
-        let subject = subject(&mail.data);
-        ensure!(subject.starts_with(what), "{subject}");
-        Ok(())
+    async fn is_told(&mut self, what: &str) -> anyhow::Result<()> {
+        loop {
+            let mail = self.mails.mail().await;
+            if let Some(subject) = self.read(&mail) {
+                ensure!(subject.starts_with(what), "{subject}");
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns a mail's subject. A service that dies as it sends a mail sends it once more, with the
+    /// same id: then there is none.
+    fn read(&mut self, mail: &Mail) -> Option<String> {
+        let mail = MessageParser::default().parse(&mail.data)?;
+        let is_new = self.read.insert(mail.message_id()?.to_owned());
+        is_new.then(|| mail.subject().unwrap_or_default().to_owned())
     }
 
     /// Returns the lines that the service has logged.
@@ -136,7 +177,7 @@ impl<B: Broker> World<B> {
     }
 
     /// Ends the stream and then the service, and checks what became of the orders.
-    pub(super) async fn ends(mut self) -> anyhow::Result<()> {
+    async fn ends(mut self) -> anyhow::Result<()> {
         let sent = self.stream.stop().await?;
         self.until_sold(sent).await?;
         self.stop().await?;
@@ -147,19 +188,13 @@ impl<B: Broker> World<B> {
         let orders = service::count(&self.table).await?;
         ensure!(orders == (sent as i64, sent as i64), "{orders:?} of {sent}");
         let others = self.mails.rest();
-        let others: Vec<_> = others.iter().map(|mail| subject(&mail.data)).collect();
+        let others: Vec<_> = others.iter().filter_map(|mail| self.read(mail)).collect();
         ensure!(others.is_empty(), "{others:?}");
         let log = self.log()?;
         ensure!(log.lines().count() < LINES, "the log:\n{log}");
         drain(&self.stage).await?;
         self.stage.is_clean().await
     }
-}
-
-fn subject(mail: &[u8]) -> String {
-    let mail = MessageParser::default().parse(mail);
-    let mail = mail.as_ref().and_then(|mail| mail.subject());
-    mail.unwrap_or_default().to_owned()
 }
 
 /// Orders that come at a steady rate.
@@ -171,7 +206,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn start<B: Broker>(stage: &Stage<B>, per_second: u32) -> Self {
-        let (sent, ends) = (Arc::default(), Arc::<AtomicBool>::default());
+        let (sent, ends) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let (counted, ended) = (Arc::clone(&sent), Arc::clone(&ends));
         let (publisher, to) = (stage.broker.publisher(), stage.name.clone());
         let task = tokio::spawn(async move {

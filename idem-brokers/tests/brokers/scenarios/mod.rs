@@ -5,6 +5,7 @@ mod consumers;
 mod failures;
 mod origin;
 mod outages;
+mod pauses;
 mod producers;
 
 use std::sync::Arc;
@@ -78,6 +79,11 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
             "origin_tells_a_redelivery",
             Needs::Any,
             origin::tells_a_redelivery::<B>,
+        ),
+        named::<B, _>(
+            "one_of_two_handlers_is_paused",
+            Needs::Any,
+            pauses::one_of_two_handlers::<B>,
         ),
         named::<B, _>("storm", Needs::Own, storm::storm::<B>),
     ];

@@ -22,7 +22,7 @@ use anyhow::{Context, bail, ensure};
 use keeper::Keeper;
 #[cfg(feature = "kafka")]
 pub use kinds::MOCK_KAFKA;
-pub use kinds::{KAFKA, Kind, NATS, RABBITMQ, REDIS, find};
+pub use kinds::{HASTY_RABBITMQ, KAFKA, Kind, NATS, RABBITMQ, REDIS, find};
 use kinds::{KINDS, Ports, Processes, Runs, Tells};
 use libtest_mimic::{Completion, Failed, Trial};
 #[cfg(feature = "kafka")]

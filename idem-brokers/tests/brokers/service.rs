@@ -11,9 +11,9 @@ use idem_ops::monitor::Monitor;
 use idem_runtime::pause::PauseRules;
 use idem_runtime::{Idem, idempotent};
 use idem_test_support::DEADLINE;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{Error, PgPool, query, query_scalar};
+use sqlx::{Connection, Error, PgConnection, query, query_as, query_scalar, raw_sql};
 
 use crate::broker::Broker;
 use crate::child::{report_letters, until_told_to_end};
@@ -68,15 +68,10 @@ pub(crate) async fn serve<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path)
     let mail = Email::smtp(plan.mail).from("idem <alerts@shop.example.com>");
     let mail = mail.to("oncall@example.com").build().unwrap();
     let monitor = Monitor::new(&idem, "shop").channel(mail).start().unwrap();
-    // A busy machine needs longer for a connection than one that does nothing else.
-    let patience = Duration::from_millis(if plan.hasty { 1000 } else { 100 });
-    let table = PgPoolOptions::new()
-        .acquire_timeout(patience)
-        .connect_lazy(&plan.database)
-        .unwrap();
+    let table = Arc::new(Table::at(&plan.database));
     let consumer = Consumer::new(&idem, broker.source()).in_flight(32);
     let consumer = consumer.start(move |order: PlaceOrder| {
-        let table = table.clone();
+        let table = Arc::clone(&table);
         async move {
             match plan.kind {
                 Kind::Classified => sell(table, order).await,
@@ -90,41 +85,76 @@ pub(crate) async fn serve<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path)
     idem.close().await.unwrap();
 }
 
-/// Creates the table. Nothing in it keeps an order from being there twice.
-pub(crate) async fn create(table: &PgPool) -> sqlx::Result<()> {
-    query("CREATE TABLE orders (order_no text NOT NULL, customer text NOT NULL)")
-        .execute(table)
+/// The table of orders, and the connections to it that are idle. One that is refused fails at once, as
+/// a pool that waits for it does not.
+pub(crate) struct Table {
+    database: String,
+    idle: Mutex<Vec<PgConnection>>,
+}
+
+impl Table {
+    pub(crate) fn at(database: &str) -> Self {
+        Self {
+            database: database.to_owned(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Creates it. Nothing in it keeps an order from being there twice.
+    pub(crate) async fn create(&self) -> anyhow::Result<()> {
+        self.ask(async |table| {
+            let create =
+                "CREATE TABLE orders (order_no text NOT NULL); CREATE INDEX ON orders (order_no)";
+            raw_sql(create).execute(table).await
+        })
         .await?;
-    query("CREATE INDEX ON orders (order_no)")
-        .execute(table)
+        Ok(())
+    }
+
+    /// Returns how many orders are in it, and how many different ones.
+    pub(crate) async fn count(&self) -> anyhow::Result<(i64, i64)> {
+        let count = "SELECT count(*), count(DISTINCT order_no) FROM orders";
+        self.ask(async |table| query_as(count).fetch_one(table).await)
+            .await
+    }
+
+    async fn insert(&self, order: &PlaceOrder) -> anyhow::Result<()> {
+        self.ask(async |table| {
+            let insert = query("INSERT INTO orders VALUES ($1)");
+            insert.bind(&order.order_no).execute(table).await
+        })
         .await?;
-    Ok(())
+        Ok(())
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> anyhow::Result<T> {
+        let idle = self.idle.lock().pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => PgConnection::connect(&self.database).await?,
+        };
+        let answer = question(&mut connection).await?;
+        self.idle.lock().push(connection);
+        Ok(answer)
+    }
 }
 
-/// Returns how many orders are in the table, and how many different ones.
-pub(crate) async fn count(table: &PgPool) -> sqlx::Result<(i64, i64)> {
-    let counted = sqlx::query_as("SELECT count(*), count(DISTINCT order_no) FROM orders");
-    counted.fetch_one(table).await
-}
-
-async fn insert(table: &PgPool, order: &PlaceOrder) -> anyhow::Result<()> {
-    let insert = query("INSERT INTO orders VALUES ($1, $2)");
-    let insert = insert.bind(&order.order_no).bind(&order.customer);
-    insert.execute(table).await?;
-    Ok(())
-}
-
-async fn find(table: &PgPool, order: &PlaceOrder) -> anyhow::Result<Option<()>> {
-    let found = query_scalar::<_, i32>("SELECT 1 FROM orders WHERE order_no = $1 LIMIT 1");
-    let found = found.bind(&order.order_no).fetch_optional(table).await?;
-    Ok(found.map(drop))
+async fn find(table: &Arc<Table>, order: &PlaceOrder) -> anyhow::Result<Option<()>> {
+    let found = table.ask(async |table| {
+        let found = query_scalar::<_, i32>("SELECT 1 FROM orders WHERE order_no = $1 LIMIT 1");
+        found.bind(&order.order_no).fetch_optional(table).await
+    });
+    Ok(found.await?.map(drop))
 }
 
 /// Whether the database cannot be reached, or is going down or coming up: class 57 of its codes.
 fn is_outage(error: &anyhow::Error) -> bool {
     match error.downcast_ref() {
         Some(Error::Database(error)) => error.code().is_some_and(|code| code.starts_with("57P")),
-        Some(Error::Io(_) | Error::PoolTimedOut | Error::Protocol(_)) => true,
+        Some(Error::Io(_) | Error::Protocol(_)) => true,
         _ => false,
     }
 }
@@ -139,8 +169,8 @@ fn is_outage(error: &anyhow::Error) -> bool {
     existing = find,
     skip(table)
 )]
-async fn sell(table: PgPool, order: PlaceOrder) -> anyhow::Result<()> {
-    insert(&table, &order).await
+async fn sell(table: Arc<Table>, order: PlaceOrder) -> anyhow::Result<()> {
+    table.insert(&order).await
 }
 
 #[idempotent(
@@ -152,6 +182,6 @@ async fn sell(table: PgPool, order: PlaceOrder) -> anyhow::Result<()> {
     existing = find,
     skip(table)
 )]
-async fn sell_unclassified(table: PgPool, order: PlaceOrder) -> anyhow::Result<()> {
-    insert(&table, &order).await
+async fn sell_unclassified(table: Arc<Table>, order: PlaceOrder) -> anyhow::Result<()> {
+    table.insert(&order).await
 }

@@ -32,10 +32,9 @@ pub(super) fn all<B: Broker>() -> Vec<Trial> {
 
 async fn measured<B: Broker>(server: Arc<Server>, what: &str, kind: Kind) -> anyhow::Result<()> {
     let mut world = World::<B>::start(&server, kind, PER_SECOND, false).await?;
-    world.until_sold(10 * PER_SECOND as usize).await?;
-    world.database.shut_down("INT")?;
+    world.goes_away_after(10 * PER_SECOND as usize).await?;
     tokio::time::sleep(AWAY).await;
-    world.database.restart().await?;
+    world.database_returns().await?;
     let back = Instant::now();
     let sold = world.sold().await?;
     world.until_sold(sold + 1).await?;

@@ -65,7 +65,7 @@ async fn classified<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
 /// No good order becomes a letter, and each is sold once. People get two mails and a short log.
 async fn comes_back<B: Broker>(server: Arc<Server>, kind: Kind) -> anyhow::Result<()> {
     let mut world = World::<B>::start(&server, kind, 100, true).await?;
-    world.goes_away().await?;
+    world.goes_away_after(50).await?;
     world.is_paused().await?;
     world.comes_back().await
 }
@@ -73,7 +73,7 @@ async fn comes_back<B: Broker>(server: Arc<Server>, kind: Kind) -> anyhow::Resul
 /// The service dies as the database goes away, and in the pause.
 async fn consumer_killed<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let mut world = World::<B>::start(&server, Kind::Classified, 100, true).await?;
-    world.goes_away().await?;
+    world.goes_away_after(50).await?;
     world.is_killed_and_starts_again(&server);
     world.is_paused().await?;
     world.is_killed_and_starts_again(&server);
@@ -84,7 +84,7 @@ async fn consumer_killed<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
 /// The broker dies while the service holds its messages.
 async fn broker_killed<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let mut world = World::<B>::start(&server, Kind::Classified, 100, true).await?;
-    world.goes_away().await?;
+    world.goes_away_after(50).await?;
     world.is_paused().await?;
     server.kill()?;
     server.restart().await?;

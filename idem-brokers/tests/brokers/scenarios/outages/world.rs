@@ -11,24 +11,23 @@ use idem_test_support::servers::{Needs, POSTGRES, Server};
 use idem_test_support::smtp::{Mail, Mode, SmtpServer};
 use idem_test_support::within;
 use mail_parser::MessageParser;
-use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
 use crate::broker::{Broker, Stage, publish, until};
 use crate::child::{self, Job, Process};
 use crate::scenarios::causes::drain;
-use crate::service::{self, Kind, Plan};
+use crate::service::{Kind, Plan, Table};
 use crate::shop::PlaceOrder;
 
 /// The most lines that a service logs, from its start to its end.
-const LINES: usize = 100;
+const LINES: usize = 60;
 
 /// A service, what it needs, and the orders that come.
 pub(super) struct World<B: Broker> {
     pub(super) stage: Stage<B>,
-    pub(super) database: Server,
-    table: PgPool,
+    database: Server,
+    table: Table,
     mails: SmtpServer,
     /// The ids of the mails that were read.
     read: HashSet<String>,
@@ -47,12 +46,10 @@ impl<B: Broker> World<B> {
             Stage::<B>::new(server),
             Server::start(&POSTGRES, Needs::Own)
         )?;
-        let (mails, url) = (
-            SmtpServer::start(Mode::Plain).await,
-            format!("{}/postgres", database.address()),
-        );
-        let table = PgPool::connect(&url).await?;
-        service::create(&table).await?;
+        let mails = SmtpServer::start(Mode::Plain).await;
+        let url = format!("{}/postgres", database.address());
+        let table = Table::at(&url);
+        table.create().await?;
         let plan = Plan {
             database: url,
             mail: mails.url(),
@@ -85,9 +82,9 @@ impl<B: Broker> World<B> {
         ));
     }
 
-    /// Stops the database once orders are sold.
-    pub(super) async fn goes_away(&self) -> anyhow::Result<()> {
-        self.until_sold(50).await?;
+    /// Stops the database once so many orders are sold.
+    pub(super) async fn goes_away_after(&self, orders: usize) -> anyhow::Result<()> {
+        self.until_sold(orders).await?;
         self.database.shut_down("INT")
     }
 
@@ -105,14 +102,22 @@ impl<B: Broker> World<B> {
 
     /// Starts the database, and checks what becomes of the orders.
     pub(super) async fn comes_back(mut self) -> anyhow::Result<()> {
-        self.database.restart().await?;
+        self.database_returns().await?;
         self.is_told("[idem] shop: orders.sell is no longer paused")
             .await?;
         self.ends().await
     }
 
+    /// Starts the database.
+    pub(super) async fn database_returns(&mut self) -> anyhow::Result<()> {
+        self.database.restart().await?;
+        // Its old connections are gone.
+        self.table = Table::at(&format!("{}/postgres", self.database.address()));
+        Ok(())
+    }
+
     pub(super) async fn sold(&self) -> anyhow::Result<usize> {
-        Ok(service::count(&self.table).await?.0.try_into()?)
+        Ok(self.table.count().await?.0.try_into()?)
     }
 
     pub(super) async fn until_sold(&self, orders: usize) -> anyhow::Result<()> {
@@ -185,7 +190,7 @@ impl<B: Broker> World<B> {
         let all = Filter::default().any_state();
         let letters = idem.dead_letters().list(&all).await?;
         ensure!(letters.is_empty(), "{letters:#?}");
-        let orders = service::count(&self.table).await?;
+        let orders = self.table.count().await?;
         ensure!(orders == (sent as i64, sent as i64), "{orders:?} of {sent}");
         let others = self.mails.rest();
         let others: Vec<_> = others.iter().filter_map(|mail| self.read(mail)).collect();

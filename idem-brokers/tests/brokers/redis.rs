@@ -17,8 +17,10 @@ pub(crate) struct Streams {
 
 impl Streams {
     async fn connection(&self) -> anyhow::Result<::redis::aio::MultiplexedConnection> {
-        // Half a second by default, in which a busy machine may not write to its disk.
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
+        // A second and half a second by default, in which a busy machine may not write to its disk.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(DEADLINE))
+            .set_response_timeout(Some(DEADLINE));
         Ok(Client::open(self.address.as_str())?
             .get_multiplexed_async_connection_with_config(&config)
             .await?)

@@ -15,7 +15,7 @@ use crate::delivery::{Session, Source};
 use crate::error::BrokerError;
 
 pub(super) struct Receiver<S, T> {
-    source: S,
+    source: Arc<S>,
     prefetch: usize,
     permits: Arc<Semaphore>,
     processor: Arc<Processor<T>>,
@@ -32,7 +32,7 @@ enum Ended {
 
 impl<S: Source, T: Send + 'static> Receiver<S, T> {
     pub(super) fn new(
-        source: S,
+        source: Arc<S>,
         prefetch: usize,
         processor: Processor<T>,
         stop: CancellationToken,

@@ -47,6 +47,7 @@ pub struct HandlerDefBuilder {
     at: &'static Location<'static>,
     handler: Handler,
     redact: Vec<String>,
+    issued: Option<String>,
     was: Vec<String>,
 }
 
@@ -76,6 +77,7 @@ impl HandlerDef {
             at: Location::caller(),
             handler: Handler::new("", "", 0),
             redact: Vec::new(),
+            issued: None,
             was: Vec::new(),
         }
     }
@@ -168,6 +170,13 @@ impl HandlerDefBuilder {
         self
     }
 
+    /// Takes keys only that the [issuer](crate::Idem::issuer) of this name has issued. The attribute's
+    /// `issued`.
+    pub fn issued(mut self, issuer: impl Into<String>) -> Self {
+        self.issued = Some(issuer.into());
+        self
+    }
+
     /// Adds names that the handler had before: their records serve this one.
     pub fn was<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.was.extend(names.into_iter().map(Into::into));
@@ -188,6 +197,9 @@ impl HandlerDefBuilder {
         }
         let paths = self.redact.iter().map(|path| format!("{PAYLOAD}.{path}"));
         self.handler.redact = leaked(paths);
+        if let Some(issuer) = self.issued {
+            self.handler = self.handler.issued(issuer.leak());
+        }
         self.handler.looks_first |= !self.was.is_empty();
         self.handler.was = leaked(self.was);
         (self.handler.file, self.handler.line) = (self.at.file(), self.at.line());
@@ -207,6 +219,9 @@ impl HandlerDefBuilder {
         } = self.handler;
         if self.name.is_empty() {
             return Err("its name is empty".into());
+        }
+        if self.issued.as_deref() == Some("") {
+            return Err("`issued` takes the name of an issuer".into());
         }
         if self.was.contains(&self.name) {
             return Err("`was` takes the names that it had before, not the one that it has".into());

@@ -6,7 +6,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::protocol::{RecordId, Step};
+use crate::protocol::{DeadLetter, RecordId, Step};
+use crate::trace::TraceContext;
 
 tokio::task_local! {
     static REDRIVING: Arc<Redriving>;
@@ -18,18 +19,20 @@ pub(crate) struct Redriving {
     /// The step that re-arms the key, which that call takes before its claim.
     pub(crate) step: Step,
     begun: AtomicBool,
+    /// The trace in which the message died.
+    pub(crate) trace: Option<Arc<TraceContext>>,
     /// Whether no handler could take the message, so that its key may differ from the record's.
     pub(crate) unread: bool,
 }
 
 impl Redriving {
-    pub(crate) fn new(id: RecordId, step: Step, unread: bool) -> Self {
-        let begun = AtomicBool::new(false);
+    pub(crate) fn new(letter: &DeadLetter, step: Step) -> Self {
         Self {
-            id,
+            id: letter.record_id(),
             step,
-            begun,
-            unread,
+            begun: AtomicBool::new(false),
+            trace: letter.trace.map(|trace| Arc::new(trace.into())),
+            unread: letter.is_buried(),
         }
     }
 

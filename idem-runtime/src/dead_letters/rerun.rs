@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
 use super::payload::{argument, only_field, unfit};
 use super::registered::{Runner, Running};
@@ -22,6 +23,7 @@ use crate::idem::shared::Shared;
 use crate::json::Json;
 use crate::json::problem::{from_json, json_problem};
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, Settlement};
+use crate::trace;
 
 /// The outcome of a run of a letter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -190,20 +192,22 @@ impl DeadLetters {
             })?;
         let payload = self.opened(&letter, payload)?;
         let record = letter.record_id();
-        let (step, unread) = (self.redriving(&letter), letter.is_buried());
-        let redriving = Arc::new(Redriving::new(record.clone(), step, unread));
+        let redriving = Arc::new(Redriving::new(&letter, self.redriving(&letter)));
+        let span = trace::span::redrive(&letter);
         let today = self.shared().handlers.today(&letter.handler);
         let handler = today.unwrap_or_else(|| letter.handler.as_str().into());
         let mut turn = None;
         loop {
             let running =
                 begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
-            let error = match current::scope(self.idem.clone(), on_behalf::run(Arc::clone(&redriving), running)).await {
+            let run = on_behalf::run(Arc::clone(&redriving), running);
+            let run = current::scope(self.idem.clone(), run).instrument(span.clone());
+            let error = match run.await {
                 Ok(_) if !redriving.begun() => {
                     "the function given to `register_handler` did not call the handler with the letter's key".to_owned()
                 }
                 Ok(result) => {
-                    if unread {
+                    if redriving.unread {
                         // The result is under the message's own key, so the record under the buried
                         // key ends. If the two are one key, nothing is left to remove.
                         self.shared().apply(&record, self.forgetting(&letter)).await?;

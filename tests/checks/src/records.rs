@@ -14,6 +14,7 @@ use idem_runtime::{
     clock::Timestamp,
     dead_letters::{AttemptOutcome, Reason},
 };
+use idem_runtime::trace::TraceParent;
 use serde_json::{Value, json};
 
 use crate::envelope::{record_again, same_again};
@@ -114,6 +115,7 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
     live.origin = maybe(from, origin)?.map(Arc::new);
     live.redriven = maybe(from, redriven)?.map(Box::new);
     live.sealed = maybe(from, sealed)?.map(Arc::new);
+    live.trace = trace(from)?;
     Ok(live)
 }
 
@@ -123,6 +125,12 @@ fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
     origin.headers = several(from, |from| Ok((text(from)?, text(from)?)))?;
     origin.redelivered = from.arbitrary()?;
     Ok(origin)
+}
+
+/// Of ids that are not zero.
+fn trace(from: &mut Unstructured<'_>) -> Result<Option<TraceParent>> {
+    let (trace, span, flags) = from.arbitrary::<(u128, u64, u8)>()?;
+    Ok(format!("00-{trace:032x}-{span:016x}-{flags:02x}").parse().ok())
 }
 
 fn redriven(from: &mut Unstructured<'_>) -> Result<RedrivenFrom> {
@@ -174,6 +182,7 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
         0 => Settlement::Done(StoredResult::Json {
             json: from.arbitrary()?,
             version: from.arbitrary()?,
+            trace: None,
         }),
         1 => Settlement::Done(StoredResult::TooLarge(from.arbitrary()?)),
         2 => Settlement::Dead(id(from)?),
@@ -182,6 +191,9 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
     };
     let mut settled = Settled::new(token, at, ttl, attempts, end);
     settled.fingerprint = fingerprint;
+    if let Settlement::Done(StoredResult::Json { trace: of, .. }) = &mut settled.end {
+        *of = trace(from)?;
+    }
     Ok(settled)
 }
 
@@ -208,6 +220,7 @@ fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
         "record_key": from.arbitrary::<Option<String>>()?,
         "reused": maybe(from, reused)?,
         "sealed": maybe(from, sealed)?,
+        "trace": trace(from)?,
     });
     Ok(read(letter))
 }

@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use idem_runtime::dead_letters::AttemptOutcome;
+use idem_runtime::trace::TraceContext;
 use idem_runtime::{Error, Idem, watch_replay};
 use tower_service::Service;
 use tracing::Instrument;
@@ -174,7 +175,8 @@ where
         body,
     } = keyed;
     let call = of_request(idem.call(&settings.handler), &stored)
-        .fingerprint(&stored.fingerprint(&settings.options.left_out));
+        .fingerprint(&stored.fingerprint(&settings.options.left_out))
+        .trace(TraceContext::from_headers(&parts.headers));
     drop(stored);
     let live = Arc::new(Live::default());
     let attempt = {

@@ -7,6 +7,7 @@
 
 mod outages;
 mod secrets;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -13,3 +13,4 @@ mod extractors;
 mod killed;
 mod letters;
 mod rules;
+mod traces;

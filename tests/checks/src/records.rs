@@ -9,12 +9,12 @@ use idem_runtime::protocol::{
     LetterChange, Live, OnCrash, Origin, PastAttempt, Phase, Record, RecordId, RedrivenFrom, Reply,
     Reused, Sealed, Settled, Settlement, Step, StoredResult, decide,
 };
+use idem_runtime::trace::TraceParent;
 use idem_runtime::{
     LetterState,
     clock::Timestamp,
     dead_letters::{AttemptOutcome, Reason},
 };
-use idem_runtime::trace::TraceParent;
 use serde_json::{Value, json};
 
 use crate::envelope::{record_again, same_again};
@@ -130,7 +130,9 @@ fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
 /// Of ids that are not zero.
 fn trace(from: &mut Unstructured<'_>) -> Result<Option<TraceParent>> {
     let (trace, span, flags) = from.arbitrary::<(u128, u64, u8)>()?;
-    Ok(format!("00-{trace:032x}-{span:016x}-{flags:02x}").parse().ok())
+    Ok(format!("00-{trace:032x}-{span:016x}-{flags:02x}")
+        .parse()
+        .ok())
 }
 
 fn redriven(from: &mut Unstructured<'_>) -> Result<RedrivenFrom> {

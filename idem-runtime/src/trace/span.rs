@@ -60,7 +60,7 @@ pub(crate) fn attempt(attempt: &Attempt, came_with: Option<&TraceContext>) -> Sp
         otel.status_code = Empty,
         trace_id = Empty,
     );
-    continues(&span, came_with.filter(|_| Span::current().is_none()));
+    continues(&span, came_with.filter(|_| current().is_none()));
     span
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn replay(id: &RecordId, made_by: TraceParent, came_with: Option<&Tra
         trace_id = Empty,
     );
     links(&span, "recorded_trace_id", Some(made_by));
-    continues(&span, came_with.filter(|_| Span::current().is_none()));
+    continues(&span, came_with.filter(|_| current().is_none()));
 }
 
 /// Returns the span of a redrive: a new trace, with a link to the one in which the message died.

@@ -18,10 +18,16 @@ const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-
 pub(super) async fn tells_a_redelivery<B: Broker>(server: Arc<Server>) -> anyhow::Result<()> {
     let stage = Stage::<B>::new(&server).await?;
     let message = PlaceOrder::new("A-1001".to_owned()).message(&stage.name);
-    stage.publish(message.header("traceparent", TRACEPARENT)).await?;
+    stage
+        .publish(message.header("traceparent", TRACEPARENT))
+        .await?;
     let in_its_trace = |origin: Origin| {
         let trace = origin.trace().map(|trace| trace.parent().to_string());
-        ensure!(trace.as_deref() == Some(TRACEPARENT), "{:?}", origin.headers);
+        ensure!(
+            trace.as_deref() == Some(TRACEPARENT),
+            "{:?}",
+            origin.headers
+        );
         Ok(())
     };
     let source = stage.broker.source();

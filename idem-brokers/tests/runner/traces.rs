@@ -1,14 +1,11 @@
 //! A trace through deliveries, attempts, replays, redrives and the outbox.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use idem_brokers::testing::Queue;
 use idem_brokers::{Consumer, Message, Relay, Source, republish};
 use idem_runtime::dead_letters::RunOutcome;
 use idem_runtime::outbox::OutboxMessage;
 use idem_runtime::testing::{Temporary, temporary};
-use idem_runtime::{DeadLetter, Error, Filter, Idem, idempotent};
+use idem_runtime::{DeadLetter, Error, Filter, Idem, attempt, idempotent};
 use idem_test_support::traces::{SENDER, Spans, TRACE_ID, TRACEPARENT, record};
 use idem_test_support::{DEADLINE, within};
 use tracing::Instrument;
@@ -30,15 +27,14 @@ fn header<'a>(message: &'a Message, name: &str) -> &'a str {
     found.map_or("", |(_, value)| value)
 }
 
-/// Delivers messages to a handler that fails the first `failures` times.
-async fn deliver(idem: &Idem, queue: &Queue, failures: usize) {
-    let starts = Arc::new(AtomicUsize::new(0));
-    let consumer = consumer!(idem, queue, starts, {
-        match starts.load(Ordering::SeqCst) {
-            start if start <= failures => Err(Error::OutsideHandler),
-            _ => Ok(1),
-        }
-    });
+/// Delivers messages to a handler whose first attempts fail, up to this number.
+async fn deliver(idem: &Idem, queue: &Queue, failures: u32) {
+    let body = async move || match attempt() {
+        Some(attempt) if attempt.number > failures => Ok(1),
+        _ => Err(Error::OutsideHandler),
+    };
+    let consumer = Consumer::new(idem, queue.clone());
+    let consumer = consumer.start(move |order_no: String| place_order(body, order_no));
     within(queue.until_empty()).await;
     within(consumer.stop(DEADLINE)).await;
 }
@@ -82,7 +78,7 @@ async fn a_delivery_continues_the_trace_of_its_message_and_has_the_attempt_as_it
     backoff(initial = "0ms")
 )]
 async fn inline(order_no: &str) -> Result<u32, Error> {
-    match idem_runtime::attempt().map(|attempt| attempt.number) {
+    match attempt().map(|attempt| attempt.number) {
         Some(1) if order_no != "fine" => Err(Error::OutsideHandler),
         _ => Ok(1),
     }

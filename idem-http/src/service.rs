@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use idem_runtime::dead_letters::AttemptOutcome;
+use idem_runtime::trace::TraceContext;
 use idem_runtime::{Error, Idem, watch_replay};
 use tower_service::Service;
 use tracing::Instrument;
@@ -222,6 +223,7 @@ where
         None => call.fingerprint(&stored.fingerprint(&options.left_out)),
         Some(bytes) => call.fingerprint(&(parts.uri.path(), blake3::hash(&bytes).as_bytes())),
     };
+    let call = call.trace(TraceContext::from_headers(&parts.headers));
     drop(stored);
     let live = Arc::new(Live::default());
     let attempt = {

@@ -15,3 +15,4 @@ mod grpc;
 mod killed;
 mod letters;
 mod rules;
+mod traces;

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::select;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use tracing::Span;
 
 use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
 use super::blocking::{block_on, on_multi_thread_runtime};
@@ -49,6 +50,7 @@ use crate::ledger::{Begun, Leases, LedgerError};
 use crate::message::CallRequest;
 use crate::pause::{Pass, TurnedAway};
 use crate::protocol::{DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult};
+use crate::trace;
 
 /// How often a call asks whether another process is done with the message.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -125,6 +127,8 @@ pub(super) struct Drive {
     pub(super) knows_outages: bool,
     /// Where this call counts for a delivery.
     pub(super) counted: Option<Counted>,
+    /// The span of its attempt.
+    pub(super) span: Span,
     _entry: RunningCall,
 }
 
@@ -163,6 +167,7 @@ impl Drive {
             pass: None,
             knows_outages: false,
             counted: None,
+            span: Span::none(),
             _entry: entry,
         })
     }
@@ -276,8 +281,12 @@ impl Drive {
             token: grant.token,
             lost: renewed.as_ref().map(|renewed| renewed.lost().clone()),
         };
+        let trace = self.request.trace.clone();
+        let span = trace::span::attempt(&attempt, trace.as_deref());
+        self.span = span.clone();
         let frame = Frame {
             attempt,
+            trace,
             shared: Arc::clone(self.idem().shared()),
             blocking: self.blocking,
             found_existing: AtomicBool::new(false),
@@ -285,7 +294,7 @@ impl Drive {
             carried: Carried::with(self.begun.take()),
             outer: Frame::current(),
         };
-        Some(Run::new(Arc::new(frame), timeout, renewed))
+        Some(Run::new(Arc::new(frame), timeout, renewed, span))
     }
 
     /// Takes the lead, finds out what has to be waited for, and claims.
@@ -424,8 +433,16 @@ impl Drive {
                 };
                 return Some(self.run(grant, renewed));
             }
-            Ok(Reply::Replay(StoredResult::Json { json, version })) => {
-                let recorded = Recorded { json, version };
+            Ok(Reply::Replay(StoredResult::Json {
+                json,
+                version,
+                trace,
+            })) => {
+                let recorded = Recorded {
+                    json,
+                    version,
+                    trace,
+                };
                 if let Some(leader) = self.leader.take() {
                     leader.done(&recorded);
                 }

@@ -415,7 +415,7 @@ fn what_a_caller_got_can_be_followed() {
     ] {
         let (key, outcome) = (format!("key=\"{key}\""), format!("outcome=\"{outcome}\""));
         assert_eq!(
-            lines(&["handler=\"seen.pay\"", &key, &outcome]).len(),
+            lines(&["call ended", "handler=\"seen.pay\"", &key, &outcome]).len(),
             times,
             "{key} {outcome}"
         );

@@ -83,6 +83,10 @@ pub(super) enum Waited {
 }
 
 /// Where a call is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the call is in a box already, and most calls come to the largest one"
+)]
 pub(super) enum State {
     /// It finds out what comes next: another call to wait for, a look, the claim.
     Asking,

@@ -136,9 +136,14 @@ impl Table {
             Some(connection) => connection,
             None => PgConnection::connect(&self.database).await?,
         };
-        let answer = question(&mut connection).await?;
-        self.idle.lock().push(connection);
-        Ok(answer)
+        let answer = question(&mut connection).await;
+        let mut idle = self.idle.lock();
+        match answer {
+            Ok(_) => idle.push(connection),
+            // The others are broken, too.
+            Err(_) => idle.clear(),
+        }
+        Ok(answer?)
     }
 }
 

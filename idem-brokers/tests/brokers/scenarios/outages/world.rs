@@ -21,7 +21,7 @@ use crate::service::{Kind, Plan, Table};
 use crate::shop::PlaceOrder;
 
 /// The most lines that a service logs, from its start to its end.
-const LINES: usize = 60;
+const LINES: usize = 100;
 
 /// A service, what it needs, and the orders that come.
 pub(super) struct World<B: Broker> {

@@ -40,6 +40,13 @@ impl Out {
         }
     }
 
+    /// Tells people something before the answer, on the error output.
+    pub(crate) fn ahead(self, text: &str) {
+        if !self.json {
+            note(text);
+        }
+    }
+
     /// Writes a JSON value on a line of its own.
     pub(crate) fn json_line(self, value: &impl Serialize) -> Result<(), Problem> {
         self.text(&format::json(value, false)?)

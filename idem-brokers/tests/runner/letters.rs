@@ -59,7 +59,9 @@ async fn letters(idem: &Idem, queue: &Queue) -> Vec<DeadLetter> {
 async fn a_consumer_runs_the_letters_of_its_source_until_it_stops() {
     let (idem, queue, shop) = begun();
     let running = consumer(&idem, &queue, &shop);
-    ["A-1", "A-2"].map(|number| queue.publish(order(number)));
+    for number in ["A-1", "A-2"] {
+        queue.publish(order(number));
+    }
     let died = letters(&idem, &queue).await;
     let [second, first] = &died[..] else {
         panic!("{died:?}");
@@ -199,7 +201,9 @@ async fn what_the_service_registers_goes_before_a_consumer() {
     idem_brokers::republish(&idem, queue.name(), "orders", other.clone());
     // It is registered before the consumer, and goes first all the same.
     let running = consumer(&idem, &queue, &shop);
-    ["A-1", "A-2"].map(|number| queue.publish(order(number)));
+    for number in ["A-1", "A-2"] {
+        queue.publish(order(number));
+    }
     let died = letters(&idem, &queue).await;
     let by_ann = idem.dead_letters().by("ann");
     by_ann.run(&died[0].id).await.unwrap();

@@ -11,7 +11,7 @@ use crate::problem::{Exit, Problem};
 use crate::progress::bar;
 use crate::target::Target;
 use crate::{editor, format, out, prompt};
-use idem_ops::service::{BulkAction, BulkEstimate, NewBulkJob};
+use idem_ops::service::{BulkAction, NewBulkJob};
 
 /// The outcome of a restore of many letters.
 #[derive(Debug, Default, Serialize)]
@@ -75,13 +75,13 @@ pub(super) async fn discard(discard: Discard, target: &Target, out: Out) -> Resu
     } = many;
     bulk::may_leave(no_wait, target)?;
     let choice = Choice::from(selection);
-    let (count, what) = choice.count(target).await?;
-    if count == 0 {
+    let (estimate, what) = choice.count(rate, target).await?;
+    let Some(estimate) = estimate else {
         return out.answer(&serde_json::Value::Null, |_| what);
-    }
+    };
     let why = prompt::why(reason, "are they discarded")?;
     if choice.single().is_none() {
-        out::note(&BulkEstimate::new(count, rate).to_string());
+        out.ahead(&estimate.to_string());
     }
     prompt::confirm(
         &format!("Discard {what}? Their messages will not run again."),

@@ -8,7 +8,7 @@ use crate::args;
 use crate::format::line;
 use crate::problem::Problem;
 use crate::target::{Target, whole_page};
-use idem_ops::service::{LetterQuery, Selection};
+use idem_ops::service::{BulkEstimate, LetterQuery, Selection};
 
 /// The chosen letters, each once.
 pub(super) enum Choice {
@@ -49,13 +49,18 @@ impl Choice {
         }
     }
 
-    /// Returns the number of letters, and the choice in words.
+    /// Returns how long an action on the letters takes at this rate, and the choice in words; `None`
+    /// where there are no letters.
     ///
     /// # Errors
     /// When they cannot be counted.
-    pub(super) async fn count(&self, target: &Target) -> Result<(u64, String), Problem> {
+    pub(super) async fn count(
+        &self,
+        rate: f64,
+        target: &Target,
+    ) -> Result<(Option<BulkEstimate>, String), Problem> {
         let (count, at_least, of) = match self {
-            Self::Ids(ids) => (ids.len() as u64, "", String::new()),
+            Self::Ids(ids) => (ids.len() as u64, false, String::new()),
             Self::Open { handler, error } => {
                 let (handler, error) = (handler.clone(), error.clone());
                 let query = LetterQuery {
@@ -75,15 +80,16 @@ impl Choice {
                     .map(|error| format!(" with `{}`", line(error)))
                     .unwrap_or_default();
                 let page = whole_page(target, &query).await?;
-                (
-                    page.total,
-                    if page.at_least { "at least " } else { "" },
-                    format!("{of}{with}"),
-                )
+                (page.total, page.at_least, format!("{of}{with}"))
             }
         };
         let letters = if count == 1 { "letter" } else { "letters" };
-        Ok((count, format!("{at_least}{count} open {letters}{of}")))
+        let estimate = BulkEstimate::new(count, rate).at_least(at_least);
+        let at_least = if at_least { "at least " } else { "" };
+        Ok((
+            (count > 0).then_some(estimate),
+            format!("{at_least}{count} open {letters}{of}"),
+        ))
     }
 
     pub(super) fn into_selection(self) -> Selection {

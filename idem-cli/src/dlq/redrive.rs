@@ -5,11 +5,11 @@ use idem_runtime::{LetterState, Origin};
 use super::bulk;
 use super::choose::Choice;
 use crate::args::{Many, Redrive};
-use crate::out::{self, Out};
+use crate::out::Out;
 use crate::problem::{Exit, Problem};
 use crate::target::Target;
 use crate::{editor, format, prompt};
-use idem_ops::service::{BulkAction, BulkEstimate, LetterView, NewBulkJob, Redriven, RunOutcome};
+use idem_ops::service::{BulkAction, LetterView, NewBulkJob, Redriven, RunOutcome};
 
 pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(), Problem> {
     let Redrive {
@@ -52,10 +52,10 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
         (Some(_), None) => return Err(Problem::usage("`--payload` is one letter's: give one id")),
         (Some(file), Some(_)) => Some(editor::read(&file)?),
     };
-    let (count, what) = choice.count(target).await?;
-    if count == 0 {
+    let (estimate, what) = choice.count(rate, target).await?;
+    let Some(estimate) = estimate else {
         return out.answer(&serde_json::Value::Null, |_| what);
-    }
+    };
     let why = prompt::why(reason, "are they redriven")?;
     let consequence = match action {
         BulkAction::Run => "They run at once.",
@@ -63,7 +63,7 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
         _ => "The next call of each key runs it.",
     };
     if single.is_none() {
-        out::note(&BulkEstimate::new(count, rate).to_string());
+        out.ahead(&estimate.to_string());
     }
     prompt::confirm(
         &format!("Redrive {what}? {consequence} It cannot be undone."),

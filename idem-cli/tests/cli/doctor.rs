@@ -118,9 +118,10 @@ async fn open_and_untold_letters_and_redrives_without_a_call_are_found() {
         100
     );
     idem.close().await.unwrap();
-    at.idem(&["dlq", "discard", "--all", "--yes", "--why", "old"])
-        .await
-        .well();
+    let discard = ["dlq", "discard", "--all", "--yes", "--why", "old"];
+    let said = at.idem(&discard).await.ended(0);
+    let ahead = "2 letters at 1000 a second: less than a second\n";
+    assert_eq!(said.err, ahead);
     doctor(data.path(), 0).await;
 }
 

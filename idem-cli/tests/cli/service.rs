@@ -575,7 +575,7 @@ async fn a_doctor_of_a_service_finds_what_waits() {
         .at()
         .idem(&["dlq", "discard", "--all", "--yes", "--why", "old"])
         .await
-        .well();
+        .ended(0);
     let checkup = served
         .at()
         .idem(&["doctor", "--json"])

@@ -12,7 +12,8 @@ use super::page::{Answer, Page, Tab, show as answer};
 use super::session_guard::{SignedForm, Visit};
 use super::state::Dashboard;
 use crate::service::{
-    BulkAction, BulkEstimate, BulkJob, BulkPage, BulkState, NewBulkJob, PageQuery, Selection,
+    BulkAction, BulkEstimate, BulkJob, BulkPage, BulkState, LetterPage, NewBulkJob, PageQuery,
+    Selection,
 };
 
 #[derive(Template)]
@@ -79,9 +80,9 @@ async fn begin(dashboard: &Dashboard, signed: &SignedForm, selection: Selection)
     Ok(redirect(&visit.root, &format!("bulk/{}", bulk.id)))
 }
 
-/// Returns how long a job on this many letters takes at the rate that the forms propose.
-pub(super) fn proposed(letters: u64) -> BulkEstimate {
-    BulkEstimate::new(letters, NewBulkJob::RATE)
+/// Returns how long a job on all of these letters takes at the rate that the forms propose.
+pub(super) fn proposed(letters: &LetterPage) -> BulkEstimate {
+    BulkEstimate::new(letters.total, NewBulkJob::RATE).at_least(letters.at_least)
 }
 
 /// Reads the number of letters per second; the service has the same limits.

@@ -81,7 +81,7 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
     answer(&One {
         page: Page::new(&dashboard, &visit, Tab::Groups),
         can_publish: list.letters.iter().any(|letter| letter.can_publish),
-        takes: proposed(list.total),
+        takes: proposed(&list),
         list,
         paused: pauses.into_iter().find(|pause| pause.handler == handler),
         why_not,

@@ -20,6 +20,7 @@ use super::{BulkJob, BulkState};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BulkEstimate {
     letters: u64,
+    at_least: bool,
     /// The letters a second that are asked for.
     rate: f64,
     /// The seconds that one letter takes.
@@ -32,9 +33,17 @@ impl BulkEstimate {
         let pace = 1.0 / rate;
         Self {
             letters,
+            at_least: false,
             rate,
             pace,
         }
+    }
+
+    /// Says whether there are more letters than were counted.
+    #[must_use]
+    pub fn at_least(mut self, at_least: bool) -> Self {
+        self.at_least = at_least;
+        self
     }
 
     /// Estimates what is left of a running job.
@@ -47,7 +56,7 @@ impl BulkEstimate {
         let estimate = Self::new(job.total.saturating_sub(handled), job.asked.rate);
         Some(Self {
             pace: estimate.pace.max(took / handled.max(1) as f64),
-            ..estimate
+            ..estimate.at_least(job.at_least)
         })
     }
 
@@ -62,11 +71,14 @@ impl fmt::Display for BulkEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { letters, rate, .. } = self;
         let noun = if *letters == 1 { "letter" } else { "letters" };
-        let takes = about(self.takes());
+        let (least, more) = match self.at_least {
+            true => ("at least ", " or more"),
+            false => ("", ""),
+        };
+        let (letters, takes) = (grouped(*letters), about(self.takes()));
         write!(
             f,
-            "{} {noun} at {rate} a second: {takes}",
-            grouped(*letters)
+            "{least}{letters} {noun} at {rate} a second: {takes}{more}"
         )
     }
 }
@@ -113,5 +125,10 @@ mod tests {
         ] {
             assert_eq!(BulkEstimate::new(letters, rate).to_string(), said);
         }
+        let known = BulkEstimate::new(100, 10.0).at_least(true).to_string();
+        assert_eq!(
+            known,
+            "at least 100 letters at 10 a second: about 10 s or more"
+        );
     }
 }

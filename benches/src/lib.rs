@@ -10,3 +10,4 @@ pub mod queues;
 pub mod report;
 pub mod rounds;
 pub mod trips;
+pub mod web;

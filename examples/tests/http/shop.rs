@@ -29,10 +29,9 @@ impl Program {
         name: &str,
         arguments: [OsString; N],
     ) -> anyhow::Result<Self> {
-        // With all features of the workspace, as its tests, so that both share what is built.
+        // From the workspace's root, as the example `orders` is, so that both share what is built.
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-        let build = CargoBuild::new().manifest_path(root).arg("--workspace");
-        let run = build.all_features().example(name).run()?;
+        let run = CargoBuild::new().manifest_path(root).example(name).run()?;
         let arguments = arguments.into_iter().collect();
         Ok(Self { run, arguments })
     }

@@ -60,7 +60,7 @@ impl Storm {
         let (took, judge) = (start.elapsed(), storm.judge.lock());
         println!(
             "{requests} requests, {} sent, {kills} kills, {} replays, {} times told to come again, {took:.0?}",
-            storm.begun.borrow(),
+            *storm.begun.borrow(),
             judge.replays,
             judge.again
         );

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use clap::Parser;
-use idem_http::{IdempotencyLayer, OrRelease, Scope};
+use idem_http::{Disposition, IdempotencyLayer, OrRelease, Scope};
 use idem_postgres::Postgres;
 use idem_runtime::Idem;
 use serde::Deserialize;
@@ -49,8 +49,13 @@ async fn place(OrRelease(Json(order)): OrRelease<Json<Order>>) -> Response {
             let order = serde_json::json!({ "order_no": order_no, "sku": sku, "qty": qty });
             (StatusCode::CREATED, [(LOCATION, location)], Json(order)).into_response()
         }
-        // A failed attempt: its row is rolled back, and the client's next request tries again.
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        // What the database does not do now, it does later: the row is rolled back, and the attempt
+        // is not charged.
+        Err(error) => {
+            let mut answer = (StatusCode::SERVICE_UNAVAILABLE, error.to_string()).into_response();
+            answer.extensions_mut().insert(Disposition::Outage);
+            answer
+        }
     }
 }
 

@@ -37,7 +37,8 @@ impl Judge {
         let kind = kind(order);
         let problem = answer.header("content-type") == Some("application/problem+json");
         match answer.status {
-            409 | 503 if problem && answer.header("retry-after").is_some() => {
+            // The second one also of a handler whose database is away.
+            409 | 503 => {
                 self.again += 1;
                 return Ok(false);
             }

@@ -9,5 +9,4 @@ pub mod postgres;
 pub mod queues;
 pub mod report;
 pub mod rounds;
-pub mod trips;
 pub mod web;

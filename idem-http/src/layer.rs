@@ -39,9 +39,11 @@ const RECORDED: [HeaderName; 11] = [
 ];
 
 /// Headers that belong to one connection or one answer, so that no replay may have them.
-const OF_ONE_ANSWER: [HeaderName; 9] = [
+const OF_ONE_ANSWER: [HeaderName; 11] = [
     CONNECTION,
     CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
     TE,
     TRAILER,
     TRANSFER_ENCODING,
@@ -155,7 +157,7 @@ impl IdempotencyLayer {
                 wait: None,
                 largest_request: 256 << 10,
                 largest_answer: 1 << 20,
-                stored_headers: vec![CONTENT_TYPE],
+                stored_headers: vec![CONTENT_ENCODING, CONTENT_TYPE],
                 recorded_headers: RECORDED.to_vec(),
                 left_out: Vec::new(),
                 statuses: BTreeMap::new(),
@@ -210,7 +212,7 @@ impl IdempotencyLayerBuilder {
         self
     }
 
-    /// Stores these headers of a request, too. Default: `Content-Type`.
+    /// Stores these headers of a request, too. Default: `Content-Encoding` and `Content-Type`.
     pub fn store_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.options.stored_headers.extend(names);
         self

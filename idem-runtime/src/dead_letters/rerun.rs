@@ -50,6 +50,11 @@ impl Idem {
     /// of the field, as in `{"order": {…}}`. So is the payload of a handler whose arguments a deploy
     /// has made one, or several.
     ///
+    /// `run` lives as long as the ledger is open. An [`Idem`] in it, also in a struct that a method
+    /// with `runtime = self.idem` belongs to, would keep the ledger open after the last other handle
+    /// is gone, until [`close`](Idem::close). It needs none: the attribute without `runtime` and
+    /// [`HandlerDef::call`](crate::HandlerDef::call) find the handle that the letter is run on.
+    ///
     /// It also runs the letters of earlier names of the handler (`was = "…"`), once a call on this
     /// ledger has given them; until then register the earlier name, too.
     ///

@@ -49,6 +49,8 @@ struct Known {
     heard: Instant,
     /// Whether it was told that something is lost.
     is_lost: bool,
+    /// The highest number that may have been given before a loss.
+    above: u64,
 }
 
 impl Known {
@@ -60,12 +62,23 @@ impl Known {
             changes: 0,
             heard: Instant::now(),
             is_lost: false,
+            above: 0,
         }
     }
 }
 
 fn new_name() -> String {
     format!("{:016x}", fastrand::u64(..))
+}
+
+/// Returns what all keys of a ledger begin with.
+pub(crate) fn tag(name: &str) -> String {
+    format!("{{{name}}}")
+}
+
+/// Returns the key of what is known of a ledger.
+pub(crate) fn meta(tag: &str) -> String {
+    format!("{tag}m")
 }
 
 /// The answer of a script.
@@ -86,29 +99,29 @@ impl Answer {
 }
 
 impl Server {
-    /// Opens the store with this name, and makes it if there is none.
+    /// Opens the store with this name, and makes it if there is none and it may.
     ///
     /// # Errors
     /// When no server answers, or the store lost something and no one has agreed.
     pub(crate) async fn open(
         link: &Link,
         name: &str,
+        creates: bool,
         allows_loss: bool,
     ) -> Result<Self, StoreError> {
-        let server = Self {
-            tag: format!("{{{name}}}"),
-            allows_loss,
-            known: Mutex::new(Known::of(String::new())),
-            highest: AtomicU64::new(0),
-            time: ToldTime::default(),
-        };
+        let server = Self::unknown(name, allows_loss);
         let line = Line::new(link.clone());
         let opening = |command: &mut Cmd| {
-            command.arg(1).arg(server.meta()).arg(new_name());
+            let command = command.arg(1).arg(server.meta());
+            command.arg(new_name()).arg(u8::from(creates));
         };
         let opened = line.run(Script::Open, opening).await?;
         let (id, lost): (String, String) = from_redis_value(opened).map_err(unreadable)?;
         if lost.is_empty() {
+            if id.is_empty() {
+                let message = format!("no ledger on the server has the name `{name}`");
+                return Err(StoreError::new(StoreErrorKind::Refused, message));
+            }
             *server.known.lock() = Known::of(id);
         } else {
             let found = server.lost(&line, &lost).await;
@@ -119,6 +132,16 @@ impl Server {
             })?;
         }
         Ok(server)
+    }
+
+    fn unknown(name: &str, allows_loss: bool) -> Self {
+        Self {
+            tag: tag(name),
+            allows_loss,
+            known: Mutex::new(Known::of(String::new())),
+            highest: AtomicU64::new(0),
+            time: ToldTime::default(),
+        }
     }
 
     pub(crate) fn tag(&self) -> &str {
@@ -134,8 +157,13 @@ impl Server {
         self.highest.fetch_max(highest, Ordering::Relaxed);
     }
 
+    /// Returns whether a number may have been given to another process, and the loss of it forgotten.
+    pub(crate) fn is_of_before(&self, number: u64) -> bool {
+        number <= self.known.lock().above
+    }
+
     fn meta(&self) -> String {
-        format!("{}m", self.tag)
+        meta(&self.tag)
     }
 
     /// Calls a script with its arguments.
@@ -163,7 +191,10 @@ impl Server {
             let (status, now, made, changes, value): (String, String, String, String, Value) =
                 from_redis_value(answer.await?).map_err(unreadable)?;
             match &*status {
-                "moved" => self.moved(from_redis_value(value).map_err(unreadable)?),
+                "moved" => {
+                    let (id, above) = from_redis_value(value).map_err(unreadable)?;
+                    self.moved(id, above);
+                }
                 "lost" => {
                     let lost: String = from_redis_value(value).map_err(unreadable)?;
                     self.lost(line, &lost).await?;
@@ -196,6 +227,7 @@ impl Server {
             *known = Known {
                 changes: known.changes,
                 is_lost: known.is_lost,
+                above: known.above,
                 ..Known::of(known.id.clone())
             };
         }
@@ -209,15 +241,19 @@ impl Server {
             known.made = known.made.max(made);
             known.changes = known.changes.max(changes);
             known.heard = Instant::now();
+            known.is_lost = false;
         }
     }
 
     /// Goes on with what is there, to which someone agreed.
-    fn moved(&self, id: String) {
+    fn moved(&self, id: String, above: u64) {
         let mut known = self.known.lock();
         if known.id != id {
             tracing::info!("the ledger on Redis goes on with what it has, as was agreed");
-            *known = Known::of(id);
+            *known = Known {
+                above,
+                ..Known::of(id)
+            };
         }
     }
 
@@ -250,20 +286,15 @@ impl Server {
             command.arg(new_name()).arg(highest);
         };
         let accepted = line.run(Script::Accept, accepting).await?;
-        let (id, was_lost): (String, u8) = from_redis_value(accepted).map_err(unreadable)?;
-        self.moved(id);
+        let (id, above, was_lost): (String, u64, u8) =
+            from_redis_value(accepted).map_err(unreadable)?;
+        self.moved(id, above);
         Ok(was_lost == 1)
     }
 
     /// Agrees to go on with what is there, in the name of a person. Returns whether something was lost.
     pub(crate) async fn accept_loss(link: &Link, name: &str) -> Result<bool, StoreError> {
-        let server = Self {
-            tag: format!("{{{name}}}"),
-            allows_loss: true,
-            known: Mutex::new(Known::of(String::new())),
-            highest: AtomicU64::new(0),
-            time: ToldTime::default(),
-        };
+        let server = Self::unknown(name, true);
         server.accept(&Line::new(link.clone())).await
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use idem_runtime::ledger::shared::StoreError;
+use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use redis::{cmd, from_redis_value};
 
+use crate::call::{meta, tag};
 use crate::error::unreadable;
 use crate::link::{Line, Link};
 
@@ -25,6 +26,10 @@ pub struct Health {
     pub appends: Option<bool>,
     /// The setting `appendfsync`; `None` where it is not told.
     pub fsync: Option<String>,
+    /// Whether the ledger is there.
+    pub has_ledger: bool,
+    /// What the ledger lost, if no one has agreed to it.
+    pub lost: Option<String>,
     /// The bytes that its data takes in memory.
     pub used_memory: u64,
     /// The setting `maxmemory`, in bytes; `None` if there is no limit, or it is not told.
@@ -33,7 +38,7 @@ pub struct Health {
 
 impl Health {
     /// Asks with `INFO`, which most managed servers allow, and with `CONFIG GET` where that is allowed.
-    pub(crate) async fn ask(link: &Link) -> Result<Self, StoreError> {
+    pub(crate) async fn ask(link: &Link, name: &str) -> Result<Self, StoreError> {
         let line = Line::new(link.clone());
         let info = line.ask(&cmd("INFO")).await;
         let info: String = match info {
@@ -49,7 +54,15 @@ impl Health {
             Err(error) => return Err(error),
         };
         let fsync = fsync.and_then(|mut settings| settings.remove("appendfsync"));
-        Ok(Self::of(&info, fsync))
+        let mut asking = cmd("HMGET");
+        asking.arg(meta(&tag(name))).arg("id").arg("lost");
+        let known: (Option<String>, Option<String>) =
+            from_redis_value(line.ask(&asking).await?).map_err(unreadable)?;
+        Ok(Self {
+            has_ledger: known.0.is_some() || known.1.is_some(),
+            lost: known.1,
+            ..Self::of(&info, fsync)
+        })
     }
 
     fn of(info: &str, fsync: Option<String>) -> Self {
@@ -71,6 +84,8 @@ impl Health {
             eviction: text("maxmemory_policy").map(str::to_owned),
             appends: text("aof_enabled").map(|enabled| enabled == "1"),
             fsync,
+            has_ledger: false,
+            lost: None,
             used_memory: number("used_memory").unwrap_or(0),
             max_memory: number("maxmemory").filter(|most| *most > 0),
         }
@@ -114,14 +129,11 @@ impl Health {
             Some(true) => "; keys may be evicted, and nothing tells of it",
             None => "; cannot verify that no key is evicted (maxmemory-policy)",
         };
-        format!(
-            "a ledger on {}: {lasts}{failover}{eviction}",
-            self.version
-        )
+        format!("a ledger on {}: {lasts}{failover}{eviction}", self.version)
     }
 }
 
 /// Returns whether the server did not let the question pass.
 fn is_forbidden(error: &StoreError) -> bool {
-    error.kind == idem_runtime::ledger::shared::StoreErrorKind::Refused
+    error.kind == StoreErrorKind::Refused
 }

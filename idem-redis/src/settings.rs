@@ -35,6 +35,7 @@ pub struct Redis {
     url: String,
     name: String,
     lease: Duration,
+    creates: bool,
     allows_eviction: bool,
     allows_loss: bool,
 }
@@ -54,6 +55,7 @@ impl Redis {
             url: url.to_owned(),
             name: "idem".to_owned(),
             lease: Duration::from_secs(30),
+            creates: true,
             allows_eviction: false,
             allows_loss: false,
         }
@@ -71,6 +73,14 @@ impl Redis {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
+        self
+    }
+
+    /// Sets whether opening makes the ledger where there is none (default: yes). Else it fails then: to a
+    /// program that looks at a ledger, a mistyped name would look like an empty one.
+    #[must_use]
+    pub fn create(mut self, creates: bool) -> Self {
+        self.creates = creates;
         self
     }
 
@@ -108,7 +118,7 @@ impl Redis {
     /// # Errors
     /// When the settings are wrong, or no server answers.
     pub async fn health(&self) -> Result<Health, StoreError> {
-        Health::ask(&self.link()?).await
+        Health::ask(&self.link()?, &self.name).await
     }
 
     /// Agrees that the ledger goes on with what it has, after it was found emptied or older than it was
@@ -141,7 +151,7 @@ impl Redis {
     /// When the settings are wrong, no server answers, or what it promises is too little.
     pub async fn store(self) -> Result<RedisStore, StoreError> {
         let link = self.link()?;
-        let health = Health::ask(&link).await?;
+        let health = Health::ask(&link, &self.name).await?;
         self.check(&health)?;
         let promises = health.promises();
         if health.is_verified() {
@@ -149,7 +159,7 @@ impl Redis {
         } else {
             tracing::warn!("{promises}");
         }
-        let server = Server::open(&link, &self.name, self.allows_loss).await?;
+        let server = Server::open(&link, &self.name, self.creates, self.allows_loss).await?;
         Ok(RedisStore::new(&link, server))
     }
 
@@ -193,6 +203,7 @@ impl fmt::Debug for Redis {
         f.debug_struct("Redis")
             .field("name", &self.name)
             .field("lease", &self.lease)
+            .field("create", &self.creates)
             .field("allow_eviction", &self.allows_eviction)
             .field("allow_loss", &self.allows_loss)
             .finish_non_exhaustive()

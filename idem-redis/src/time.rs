@@ -12,7 +12,9 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// Returns a time in microseconds. What is finer is rounded up, so that nothing is due early.
 pub(crate) fn micros(time: Timestamp) -> i64 {
     let just_below = SignedDuration::from_nanos(999);
-    time.checked_add(just_below).unwrap_or(time).as_microsecond()
+    time.checked_add(just_below)
+        .unwrap_or(time)
+        .as_microsecond()
 }
 
 /// Returns the time that [`micros`] was given, up to its rounding.

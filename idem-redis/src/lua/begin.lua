@@ -15,7 +15,7 @@ if known[2] then
     return {'lost', '0', '0', '0', known[2]}
 end
 if known[1] and known[1] ~= ARGV[2] and known[7] then
-    return {'moved', '0', '0', '0', known[1]}
+    return {'moved', '0', '0', '0', {known[1], call('HGET', meta, 'above')}}
 end
 local made = tonumber(call('GET', tag .. 'c:' .. process) or 0)
 local changes = tonumber(known[6] or 0)

@@ -18,6 +18,14 @@ impl RedisStore {
         runner: &Runner,
         writes: &[Write],
     ) -> Result<Written, StoreError> {
+        // The shared ledger reserves others within seconds.
+        if writes
+            .iter()
+            .any(|write| self.server.is_of_before(write.version))
+        {
+            let message = "its numbers are of before a loss, and others are not reserved yet";
+            return Err(StoreError::new(StoreErrorKind::Away, message));
+        }
         let mut batch = Vec::with_capacity(writes.len());
         for write in writes {
             if write.owner.as_ref().is_some_and(|owner| owner != runner) {
@@ -54,10 +62,18 @@ fn give(command: &mut Cmd, write: &Write, row: &[u8], letter: Option<&[u8]>) {
         .arg(&row_id(&write.id)[..])
         .arg(write.expected.map(version).unwrap_or_default())
         .arg(row)
-        .arg(write.due.map(|due| micros(due).to_string()).unwrap_or_default())
+        .arg(
+            write
+                .due
+                .map(|due| micros(due).to_string())
+                .unwrap_or_default(),
+        )
         .arg(u8::from(write.live))
         .arg(u8::from(write.owner.is_some()));
-    let id = write.letter.as_ref().map(|write| write.letter.id.to_string());
+    let id = write
+        .letter
+        .as_ref()
+        .map(|write| write.letter.id.to_string());
     command.arg(id.unwrap_or_default()).arg(write.notes.len());
     if let (Some(LetterWrite { letter, is_new }), Some(encoded)) = (&write.letter, letter) {
         let closed = letter.closed_at.map(|closed| micros(closed).to_string());

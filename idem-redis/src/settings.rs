@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use idem_runtime::ledger::shared::{SharedLedger, StoreError, StoreErrorKind};
 use idem_runtime::ledger::{Context, LedgerError};
 
+use tokio::time::timeout;
+
 use crate::call::Server;
 use crate::health::Health;
 use crate::link::Link;
@@ -13,6 +15,8 @@ use crate::store::RedisStore;
 
 /// The pause before an opening that waits for the server tries again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long the server may take to answer what opening asks.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A ledger on Redis or Valkey, about to be opened.
 ///
@@ -118,7 +122,7 @@ impl Redis {
     /// # Errors
     /// When the settings are wrong, or no server answers.
     pub async fn health(&self) -> Result<Health, StoreError> {
-        Health::ask(&self.link()?, &self.name).await
+        in_time(Health::ask(&self.link()?, &self.name)).await
     }
 
     /// Agrees that the ledger goes on with what it has, after it was found emptied or older than it was
@@ -128,14 +132,14 @@ impl Redis {
     /// # Errors
     /// When the settings are wrong, or no server answers.
     pub async fn accept_loss(&self) -> Result<bool, StoreError> {
-        Server::accept_loss(&self.link()?, &self.name).await
+        in_time(Server::accept_loss(&self.link()?, &self.name)).await
     }
 
     /// As [`store`](Self::store), but tries again while no server answers, for `longest`.
     async fn store_within(self, longest: Duration) -> Result<RedisStore, StoreError> {
         let begun = Instant::now();
         loop {
-            match self.clone().store().await {
+            match in_time(self.clone().store()).await {
                 Err(error) if error.kind == StoreErrorKind::Away && begun.elapsed() < longest => {
                     tracing::info!(error = format_args!("{error:#}"), "waiting for the server");
                     tokio::time::sleep(AGAIN).await;
@@ -191,6 +195,12 @@ impl Redis {
         }
         Link::to(&self.url)
     }
+}
+
+/// A server that stands still is one that does not answer.
+async fn in_time<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let away = |_| StoreError::new(StoreErrorKind::Away, "the server does not answer");
+    timeout(ANSWER, asking).await.map_err(away)?
 }
 
 /// A ledger that is being opened.

@@ -78,8 +78,12 @@ impl RedisStore {
         let answer = self.ask(Script::Due, |command| {
             command.arg(most).arg(behind);
         });
-        let rows: Vec<Vec<u8>> = answer.await?.value()?;
-        let next = if rows.len() == most { behind + most } else { 0 };
+        let answer: Vec<Vec<u8>> = answer.await?.value()?;
+        let (timely, rows) = answer
+            .split_first()
+            .ok_or_else(|| unreadable("it is empty"))?;
+        let is_full = timely == most.to_string().as_bytes();
+        let next = if is_full { behind + most } else { 0 };
         self.page.store(next, Ordering::Relaxed);
         let ids = rows.iter().map(|row| id(row));
         let read: Option<Vec<_>> = ids.collect();

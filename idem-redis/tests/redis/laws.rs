@@ -61,6 +61,8 @@ fn badly_connected(
         SharedLedger::open(store, context, LEASE).await
     });
     Subject::new(Arc::new(opened.unwrap()), clock)
+        // Each fault costs a connection.
+        .patience(Duration::from_secs(240))
         .keeping(process)
         .opened_again(move |clock| {
             badly_connected(ledger.clone(), time.clone(), clock, seed.wrapping_add(1))

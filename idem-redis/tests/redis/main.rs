@@ -6,5 +6,6 @@
 )]
 
 mod clocked;
+mod hints;
 mod laws;
 mod store_laws;

@@ -5,6 +5,7 @@ mod disk;
 mod folder;
 mod letters;
 mod promises;
+mod redis;
 mod service;
 mod unfinished;
 
@@ -89,6 +90,8 @@ enum Kind {
     SweepBehind,
     ClockApart,
     ClockSetBack,
+    Evicts,
+    Lost,
 }
 
 impl Checkup {

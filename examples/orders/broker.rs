@@ -130,18 +130,15 @@ struct Opening {
 
 impl Opening {
     async fn take(self, source: impl Source, publisher: impl Publisher) -> anyhow::Result<Queue> {
-        let (place, publisher): (_, Arc<dyn Publisher>) = (source.name(), Arc::new(publisher));
-        idem_brokers::republish(&self.idem, place, &self.name, Arc::clone(&publisher));
         // A broker that is not reachable is an error here; later the consumer reconnects by itself.
         source.connect(1).await?.close().await;
         let (summary, book) = (Arc::<Mutex<Summary>>::default(), self.book);
-        let idem = self.idem.clone();
         let counted = Arc::clone(&summary);
         let consumer = Consumer::new(&self.idem, source)
             .in_flight(IN_FLIGHT)
             .name("orders.place");
         let consumer = consumer.start(move |order: PlaceOrder| {
-            let (shop, counted) = (Shop::new(&idem, &book), Arc::clone(&counted));
+            let (shop, counted) = (Shop::new(&book), Arc::clone(&counted));
             async move {
                 let placed = place_order(order, &shop).await;
                 counted
@@ -152,7 +149,7 @@ impl Opening {
         });
         ensure!(consumer.taking().await, "the consumer was stopped");
         Ok(Queue {
-            publisher,
+            publisher: Arc::new(publisher),
             name: self.name,
             consumer,
             summary,

@@ -199,10 +199,11 @@ async fn work(
     idem.install()?;
     let ops = match args.serve {
         Some(address) => {
-            // Runs the dead letters that people run from the dashboard.
-            let (runtime, shelf) = (idem.clone(), book.clone());
+            // Runs the dead letters that people run from the dashboard. Behind a broker, the consumer
+            // does so by itself.
+            let shelf = book.clone();
             idem.register_handler("orders.place", move |order| {
-                let shop = Shop::new(&runtime, &shelf);
+                let shop = Shop::new(&shelf);
                 async move { place_order(order, &shop).await }
             });
             Some(Ops::start(&idem, address, args).await?)
@@ -216,7 +217,7 @@ async fn work(
     };
     let mut summary = match &queue {
         Some(queue) => queue.deliver(deliveries).await?,
-        None => place_all(deliveries, &idem, &book).await?,
+        None => place_all(deliveries, &book).await?,
     };
     summary.book = book.name();
     summary.orders = book.len().await?;
@@ -233,11 +234,11 @@ async fn work(
     Ok(summary)
 }
 
-async fn place_all(deliveries: Vec<Delivery>, idem: &Idem, book: &Book) -> anyhow::Result<Summary> {
+async fn place_all(deliveries: Vec<Delivery>, book: &Book) -> anyhow::Result<Summary> {
     let progress = progress_bar(deliveries.len());
     let mut summary = Summary::default();
     let mut answers = stream::iter(deliveries)
-        .map(|delivery| tokio::spawn(deliver(delivery, Shop::new(idem, book))))
+        .map(|delivery| tokio::spawn(deliver(delivery, Shop::new(book))))
         .buffer_unordered(IN_FLIGHT);
     while let Some(answer) = answers.next().await {
         let (line, answer, retried) = answer.context("a delivery's task panicked")?;

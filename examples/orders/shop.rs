@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use idem_runtime::outbox::OutboxMessage;
-use idem_runtime::{Idem, attempt, idempotent};
+use idem_runtime::{attempt, idempotent};
 
 use crate::book::Book;
 use crate::order::{Order, OrderError, PlaceOrder};
@@ -11,13 +11,12 @@ use crate::order::{Order, OrderError, PlaceOrder};
 /// Where the events about placed orders go.
 pub(crate) const EVENT: &str = "orders.placed";
 
-/// The context of one call: the ledger, the shared order book, and marks of what the call did.
+/// The context of one call: the shared order book, and marks of what the call did.
 ///
 /// Callers cannot tell a replay from a first run. The summary can: a call whose body did not run
 /// leaves no mark.
 #[derive(Debug)]
 pub(crate) struct Shop {
-    idem: Idem,
     book: Book,
     placed: AtomicBool,
     found: AtomicBool,
@@ -25,9 +24,8 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    pub(crate) fn new(idem: &Idem, book: &Book) -> Self {
+    pub(crate) fn new(book: &Book) -> Self {
         Self {
-            idem: idem.clone(),
             book: book.clone(),
             placed: AtomicBool::new(false),
             found: AtomicBool::new(false),
@@ -49,12 +47,6 @@ impl Shop {
     pub(crate) fn retried(&self) -> bool {
         self.retried.load(Relaxed)
     }
-
-    /// Adds the order's event to the outbox. It is recorded with the attempt's result, or not at all.
-    fn announce(&self, order: &Order) -> Result<(), OrderError> {
-        let event = OutboxMessage::json(EVENT, &order.order_no, order)?;
-        Ok(self.idem.outbox().enqueue(event)?)
-    }
 }
 
 /// Places the order, or returns it if it exists. Three of the five retries are for the stock service;
@@ -65,6 +57,7 @@ impl Shop {
     retries = 5,
     backoff(initial = "10ms", factor = 2, max = "200ms"),
     existing = find_order,
+    events = announce,
     retry_if = OrderError::is_temporary,
     skip(shop)
 )]
@@ -76,7 +69,6 @@ pub(crate) async fn place_order(order: PlaceOrder, shop: &Shop) -> Result<Order,
     }
     let placed = order.to_order()?;
     reserve_stock(&order, attempt)?;
-    shop.announce(&placed)?;
     shop.book.add(placed.clone()).await?;
     shop.placed.store(true, Relaxed);
     Ok(placed)
@@ -87,11 +79,15 @@ pub(crate) async fn place_order(order: PlaceOrder, shop: &Shop) -> Result<Order,
 /// has written it.
 async fn find_order(order: &PlaceOrder, shop: &Shop) -> Result<Option<Order>, OrderError> {
     let found = shop.book.find(&order.order_no).await?;
-    if let Some(order) = &found {
-        shop.announce(order)?;
+    if found.is_some() {
         shop.found.store(true, Relaxed);
     }
     Ok(found)
+}
+
+/// Makes the order's event, which is recorded with the order's result, or not at all.
+fn announce(order: &Order) -> Result<OutboxMessage, OrderError> {
+    Ok(OutboxMessage::json(EVENT, &order.order_no, order)?)
 }
 
 /// Simulates the stock service, which fails the first attempts of this order.

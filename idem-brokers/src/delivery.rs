@@ -1,10 +1,12 @@
 //! The traits that a broker implements for the runner.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use idem_runtime::Origin;
 
 use crate::error::BrokerError;
+use crate::publish::Publisher;
 
 /// A message delivered by a broker. If it is neither acked nor given back, the broker redelivers it
 /// when the connection, or the time that the broker allows for a delivery, ends.
@@ -73,9 +75,26 @@ pub trait Source: Send + Sync + 'static {
     /// A connection to the source.
     type Session: Session;
 
-    /// Returns the names of the broker and the source, as in `rabbitmq:orders`. Metrics, logs and
-    /// [`republish`](crate::republish()) use it.
+    /// Returns the names of the broker and the source, as in `rabbitmq:orders`. Metrics and logs use
+    /// it.
     fn name(&self) -> String;
+
+    /// Returns the [places](Origin::place) of its messages. The default is its [name](Self::name).
+    fn places(&self) -> Vec<String> {
+        vec![self.name()]
+    }
+
+    /// Returns a publisher to its broker, which sends dead letters back when a person says so. It
+    /// connects with the first one. The default is none: they cannot be sent back.
+    fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        None
+    }
+
+    /// Returns the queue, topic, stream or subject to which a message of this origin goes back. The
+    /// default is the origin's source.
+    fn destination(&self, origin: &Origin) -> String {
+        origin.source.clone()
+    }
 
     /// Connects to the broker. The runner holds at most `prefetch` messages. After an error, and
     /// when a session breaks, it connects again with backoff.

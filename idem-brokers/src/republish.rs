@@ -7,7 +7,9 @@ use idem_runtime::{DeadLetter, Idem};
 use crate::publish::{Message, Publisher};
 
 /// Registers `publisher` with [`DeadLetters::republish`](idem_runtime::dead_letters::DeadLetters::republish) for
-/// messages of one source.
+/// messages of one source. It is for a service that does not run the source's
+/// [`Consumer`](crate::Consumer), which does this by itself, or sends them back by another way, such as
+/// an exchange.
 ///
 /// `source` is the source's [name](crate::Source::name), and `to` the queue, topic, stream or
 /// subject that leads to it. A message is sent with its bytes, as edited, and its headers. It has
@@ -37,12 +39,17 @@ pub fn republish(
 ) {
     let (publisher, to) = (Arc::new(publisher), to.into());
     idem.register_publisher(source, move |letter: DeadLetter| {
-        let mut message = Message::new(&to, letter.message());
-        message.headers = letter
-            .origin
-            .map(|origin| origin.headers)
-            .unwrap_or_default();
-        let publisher = Arc::clone(&publisher);
+        let (publisher, message) = (Arc::clone(&publisher), again(letter, &to));
         async move { publisher.publish(message).await }
     });
+}
+
+/// Returns the message of a letter.
+pub(crate) fn again(letter: DeadLetter, to: &str) -> Message {
+    let mut message = Message::new(to, letter.message());
+    message.headers = letter
+        .origin
+        .map(|origin| origin.headers)
+        .unwrap_or_default();
+    message
 }

@@ -174,6 +174,10 @@ impl Source for Queue {
         format!("memory:{}", self.name)
     }
 
+    fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        Some(Arc::new(self.clone()))
+    }
+
     async fn connect(&self, _prefetch: usize) -> Result<Session, BrokerError> {
         let state = self.shared.state.lock();
         if state.down {

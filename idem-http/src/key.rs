@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
-/// The header that carries the key.
-pub(crate) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+use crate::headers::KEY;
 
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
@@ -34,7 +33,7 @@ impl IdempotencyKey {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
-        let mut values = headers.get_all(HEADER).iter();
+        let mut values = headers.get_all(KEY).iter();
         let Some(value) = values.next() else {
             return Ok(None);
         };
@@ -48,11 +47,41 @@ impl IdempotencyKey {
             Some(quoted) => string(quoted)?,
             None => token(text.trim_matches(' '))?,
         };
+        Self::new(key).map(Some)
+    }
+
+    /// Returns this key, of 1 to 255 printable ASCII characters: one that a client has stored with
+    /// the operation, or that stands in a field of the request.
+    ///
+    /// # Errors
+    /// With the reason, when it is anything else.
+    pub fn new(key: impl Into<String>) -> Result<Self, &'static str> {
+        let key = key.into();
         match key.len() {
             0 => Err("the key is empty"),
-            1..=LONGEST => Ok(Some(Self(key))),
+            _ if !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+                Err("the key is not printable ASCII")
+            }
+            1..=LONGEST => Ok(Self(key)),
             _ => Err("the key has more than 255 characters"),
         }
+    }
+
+    /// Returns the header's value: a string of RFC 9651, `"8e03978e"` with its quotes.
+    ///
+    /// ```
+    /// use idem_http::IdempotencyKey;
+    ///
+    /// let key = IdempotencyKey::new("8e03978e")?;
+    /// let request = http::Request::post("/orders").header("idempotency-key", key.to_header());
+    /// # request.body(()).unwrap();
+    /// # Ok::<(), &'static str>(())
+    /// ```
+    pub fn to_header(&self) -> HeaderValue {
+        let escaped = self.0.replace('\\', "\\\\").replace('"', "\\\"");
+        let value = HeaderValue::try_from(format!("\"{escaped}\""));
+        // Only a person who edits a letter gets here another key, and an empty one is refused.
+        value.unwrap_or_else(|_| HeaderValue::from_static("\"\""))
     }
 
     /// Returns the key without its quotes.

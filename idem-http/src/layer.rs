@@ -16,8 +16,9 @@ use idem_runtime::{HandlerDef, HandlerDefBuilder, HandlerDefError, Idem};
 use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
-use crate::answer;
 use crate::disposition::Disposition;
+use crate::grpc::Grpc;
+use crate::headers::{AGE, REPLAYED, TRUNCATED};
 use crate::order;
 use crate::scope::Scope;
 use crate::service::Idempotency;
@@ -45,9 +46,9 @@ const OF_ONE_ANSWER: [HeaderName; 9] = [
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
-    answer::REPLAYED,
-    answer::AGE,
-    answer::TRUNCATED,
+    REPLAYED,
+    AGE,
+    TRUNCATED,
 ];
 
 /// Headers that are secrets.
@@ -80,6 +81,8 @@ pub(crate) struct Options {
     /// What need not match: paths into a letter's request.
     pub(crate) left_out: Vec<String>,
     pub(crate) statuses: BTreeMap<StatusCode, Disposition>,
+    /// What it needs to know of gRPC, if it speaks that.
+    pub(crate) grpc: Option<Grpc>,
     /// One permit for each handler that runs.
     pub(crate) running: Arc<Semaphore>,
 }
@@ -89,7 +92,7 @@ pub(crate) struct Options {
 pub struct IdempotencyLayerBuilder {
     idem: Idem,
     handler: HandlerDefBuilder,
-    options: Options,
+    pub(crate) options: Options,
 }
 
 /// An error of options that do not go together.
@@ -100,13 +103,15 @@ pub enum LayerError {
     Handler(HandlerDefError),
     /// A header cannot be stored or recorded, with the reason.
     Header(String),
+    /// A method of gRPC is not one, or there is none.
+    Method(String),
 }
 
 impl fmt::Display for LayerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Handler(error) => error.fmt(f),
-            Self::Header(problem) => f.write_str(problem),
+            Self::Header(problem) | Self::Method(problem) => f.write_str(problem),
         }
     }
 }
@@ -154,6 +159,7 @@ impl IdempotencyLayer {
                 recorded_headers: RECORDED.to_vec(),
                 left_out: Vec::new(),
                 statuses: BTreeMap::new(),
+                grpc: None,
                 running: Arc::new(Semaphore::new(1024)),
             },
         }

@@ -104,6 +104,7 @@ impl Expansion<'_> {
         let outage = self.options.outage.as_ref();
         let outage = outage.map(|path| quote_spanned!(ours()=> .outage(#path)));
         let upgrade = self.upgrade();
+        let events = self.events();
         let quiet = Self::quiet(&self.params.list);
         quote_spanned! {ours()=>
             {
@@ -116,7 +117,7 @@ impl Expansion<'_> {
                 });
                 #rt::check::<#output>();
                 use #rt::Unhandled as _;
-                (&#rt::Begin::<#output>::new()).begin(__message) #upgrade #retry_if #outage
+                (&#rt::Begin::<#output>::new()).begin(__message) #upgrade #events #retry_if #outage
             }
         }
     }
@@ -132,6 +133,19 @@ impl Expansion<'_> {
         let call = quote_spanned!(parens=> #path(__from, __recorded));
         let upgraded = quote_spanned!(span=> #rt::upgraded::<#output, _>(#call));
         Some(quote_spanned!(ours()=> .upgrade(|__from, __recorded| #upgraded)))
+    }
+
+    /// What makes the messages that go out with a result; the compiler's errors about it point at the
+    /// path.
+    fn events(&self) -> Option<TokenStream> {
+        let path = self.options.events.as_ref()?;
+        let span = path.span();
+        let rt = self.runtime(span);
+        let output = self.output;
+        let parens = ours().located_at(span);
+        let call = quote_spanned!(parens=> #path(__result));
+        let made = quote_spanned!(span=> #rt::events::<#output, _>(#call));
+        Some(quote_spanned!(ours()=> .events(|__result| #made)))
     }
 
     /// The options that are not the runtime's defaults.

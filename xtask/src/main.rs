@@ -7,6 +7,7 @@ mod check;
 mod deliveries;
 mod fuzz;
 mod packages;
+mod prometheus;
 mod publish;
 mod smoke;
 mod stage;

@@ -6,6 +6,7 @@ use idem_test_support::servers::{Kind, Needs, POSTGRES, RABBITMQ, Server};
 
 use crate::built;
 use crate::packages;
+use crate::prometheus;
 use crate::smoke;
 use crate::stage::{Stage, has_cargo};
 use crate::torture;
@@ -78,16 +79,7 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     )
     .run()?;
     if packages::PROMETHEUS.is_there() {
-        for (heading, what, file) in [
-            ("Alert rules", "check", "deploy/prometheus/idem.rules.yml"),
-            (
-                "Tests of the alert rules",
-                "test",
-                "deploy/prometheus/idem.test.yml",
-            ),
-        ] {
-            Stage::program(heading, "promtool", &[what, "rules", file]).run()?;
-        }
+        prometheus::check()?;
     }
     smoke::run()?;
     torture::short(packages::POSTGRES.is_there())?;

@@ -26,13 +26,14 @@ mod delay;
 mod listener;
 mod publish;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use consume::{Delivery, Session};
 pub use delay::DELAYS;
 pub use publish::RocketMqPublisher;
 
-use idem_brokers::{BrokerError, Source};
+use idem_brokers::{BrokerError, Publisher, Source};
 
 /// A topic, read by a consumer group.
 ///
@@ -95,6 +96,10 @@ impl Source for RocketMq {
 
     fn name(&self) -> String {
         format!("rocketmq:{}", self.topic)
+    }
+
+    fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        Some(Arc::new(RocketMqPublisher::new(&self.name_server)))
     }
 
     async fn connect(&self, prefetch: usize) -> Result<Session, BrokerError> {

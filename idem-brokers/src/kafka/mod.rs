@@ -21,6 +21,8 @@ mod partition;
 mod poll;
 mod publish;
 
+use std::sync::Arc;
+
 pub use consume::Session;
 pub use inbox::Delivery;
 pub use publish::KafkaPublisher;
@@ -28,6 +30,7 @@ use rdkafka::ClientConfig;
 
 use crate::delivery::Source;
 use crate::error::BrokerError;
+use crate::publish::Publisher;
 
 /// Topics, read by a consumer group.
 ///
@@ -95,6 +98,15 @@ impl Source for Kafka {
 
     fn name(&self) -> String {
         format!("kafka:{}", self.topics.join(","))
+    }
+
+    fn places(&self) -> Vec<String> {
+        let places = self.topics.iter().map(|topic| format!("kafka:{topic}"));
+        places.collect()
+    }
+
+    fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        Some(Arc::new(KafkaPublisher::beside(&self.config)))
     }
 
     async fn connect(&self, prefetch: usize) -> Result<Session, BrokerError> {

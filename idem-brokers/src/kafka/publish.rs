@@ -36,6 +36,23 @@ impl KafkaPublisher {
         }
     }
 
+    /// Publishes to the brokers of a consumer, with its login. librdkafka warns of a consumer's other
+    /// properties in a producer.
+    pub(super) fn beside(consumer: &ClientConfig) -> Self {
+        let servers = consumer.get("bootstrap.servers").unwrap_or_default();
+        let connects = |name: &str| {
+            ["security.", "sasl.", "ssl.", "enable.ssl.", "enable.sasl."]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        };
+        let properties = consumer.config_map().into_iter();
+        properties
+            .filter(|(name, _)| connects(name))
+            .fold(Self::new(servers), |publisher, (name, value)| {
+                publisher.set(name, value)
+            })
+    }
+
     /// Sets a configuration property of librdkafka: the login, the compression. `acks` and
     /// `enable.idempotence` have no effect.
     #[must_use]

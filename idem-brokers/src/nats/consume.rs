@@ -134,6 +134,18 @@ impl Delivery {
     }
 }
 
+fn position(subject: &str, sequence: u64) -> String {
+    format!("subject {subject}, sequence {sequence}")
+}
+
+/// Returns the subject in a position.
+pub(super) fn subject(position: &str) -> Option<&str> {
+    let (subject, _) = position
+        .strip_prefix("subject ")?
+        .rsplit_once(", sequence ")?;
+    Some(subject)
+}
+
 impl crate::Delivery for Delivery {
     fn payload(&self) -> &[u8] {
         &self.message.payload
@@ -141,15 +153,9 @@ impl crate::Delivery for Delivery {
 
     fn origin(&self) -> Origin {
         let mut origin = match self.message.info() {
-            Ok(info) => {
-                let position = format!(
-                    "subject {}, sequence {}",
-                    self.message.subject, info.stream_sequence
-                );
-                Origin::new("nats", info.stream)
-                    .position(position)
-                    .redelivered(info.delivered > 1)
-            }
+            Ok(info) => Origin::new("nats", info.stream)
+                .position(position(&self.message.subject, info.stream_sequence))
+                .redelivered(info.delivered > 1),
             Err(_) => Origin::new("nats", self.message.subject.as_str()),
         };
         for (name, values) in self

@@ -11,15 +11,18 @@ mod consume;
 mod publish;
 mod pull;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::ConnectOptions;
 pub use consume::{Delivery, Session};
+use idem_runtime::Origin;
 pub use publish::NatsPublisher;
 
 use crate::address::Address;
 use crate::delivery::Source;
 use crate::error::BrokerError;
+use crate::publish::Publisher;
 
 /// A stream, pulled through a durable consumer that the group shares.
 ///
@@ -107,6 +110,20 @@ impl Source for Nats {
 
     fn name(&self) -> String {
         format!("nats:{}", self.stream)
+    }
+
+    fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        let publisher = NatsPublisher::new(self.url.expose());
+        Some(Arc::new(match self.options.clone() {
+            Some(options) => publisher.options(options),
+            None => publisher,
+        }))
+    }
+
+    /// A stream has many subjects.
+    fn destination(&self, origin: &Origin) -> String {
+        let subject = origin.position.as_deref().and_then(consume::subject);
+        subject.unwrap_or(&self.subject).to_owned()
     }
 
     async fn connect(&self, _prefetch: usize) -> Result<Session, BrokerError> {

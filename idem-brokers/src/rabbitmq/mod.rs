@@ -26,6 +26,7 @@ pub use publish::RabbitMqPublisher;
 use crate::address::Address;
 use crate::delivery::Source;
 use crate::error::BrokerError;
+use crate::publish::Publisher;
 
 /// A queue.
 ///
@@ -82,6 +83,11 @@ impl Source for RabbitMq {
 
     fn name(&self) -> String {
         format!("rabbitmq:{}", self.queue)
+    }
+
+    fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        let publisher = RabbitMqPublisher::new(self.url.expose());
+        Some(Arc::new(publisher.properties(self.properties.clone())))
     }
 
     async fn connect(&self, prefetch: usize) -> Result<Session, BrokerError> {

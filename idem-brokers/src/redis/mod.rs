@@ -13,6 +13,7 @@ mod consume;
 mod member;
 mod publish;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use consume::{Delivery, Session};
@@ -21,6 +22,7 @@ pub use publish::RedisPublisher;
 use crate::address::Address;
 use crate::delivery::Source;
 use crate::error::BrokerError;
+use crate::publish::Publisher;
 
 /// A stream, read by a consumer group.
 ///
@@ -81,6 +83,10 @@ impl Source for Redis {
 
     fn name(&self) -> String {
         format!("redis:{}", self.stream)
+    }
+
+    fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        Some(Arc::new(RedisPublisher::new(self.url.expose())))
     }
 
     async fn connect(&self, _prefetch: usize) -> Result<Session, BrokerError> {

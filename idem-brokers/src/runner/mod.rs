@@ -4,22 +4,21 @@
 mod circuit_breaker;
 mod concurrency;
 mod hold;
+mod letters;
 mod ordering;
 mod processor;
 mod receiver;
+mod running;
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use idem_runtime::Idem;
 use idem_runtime::outbox::Keyed;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Source;
@@ -28,6 +27,7 @@ use concurrency::Concurrency;
 use processor::{Decoder, Format, Handler, KeyFn, Processor};
 use receiver::Receiver;
 pub use receiver::State;
+pub use running::Running;
 
 /// Takes messages from a source and calls a handler for each, once [started](Self::start).
 ///
@@ -202,10 +202,59 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
     ///
     /// On a new ledger, a message that no handler can take is stored unredacted until the first
     /// call, unless [`redact`](Self::redact) lists its fields.
+    ///
+    /// Until the consumer stops, the dead letters of its source are
+    /// [run](idem_runtime::dead_letters::DeadLetters::run) by the handler, and
+    /// [published](idem_runtime::dead_letters::DeadLetters::republish) back to the source. What the
+    /// service registers with [`Idem::register_handler`] and [`republish`](crate::republish()) goes
+    /// first, and a later consumer of the source before an earlier one. A run ends before any body if
+    /// the handler's first call is not of the letter's handler; register that one by itself.
     pub fn start<F, R, E>(self, handler: impl Fn(T) -> F + Send + Sync + 'static) -> Running
     where
         F: Future<Output = Result<R, E>> + Send + 'static,
-        R: Send + 'static,
+        R: Serialize + Send + 'static,
+        E: Display + Send + 'static,
+    {
+        self.start_with((), move |message, ()| handler(message))
+    }
+
+    /// [Starts](Self::start) with state that each call of the handler gets as a clone, after the
+    /// message: a pool of connections, a client, an `Arc` of the service.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// use idem_brokers::{Consumer, testing};
+    /// use idem_runtime::{Error, idempotent};
+    ///
+    /// struct Shop { /* a pool of connections */ }
+    ///
+    /// #[idempotent(name = "orders.place", key = "order_no", skip(shop))]
+    /// async fn place_order(order_no: String, shop: Arc<Shop>) -> Result<(), Error> {
+    ///     Ok(())
+    /// }
+    ///
+    /// let idem = idem_runtime::testing::temporary()?;
+    /// let orders = testing::Queue::new("orders");
+    /// orders.publish(r#""A-1001""#);
+    /// let shop = Arc::new(Shop {});
+    /// let consumer = Consumer::new(&idem, orders.clone()).start_with(shop, place_order);
+    /// orders.until_empty().await;
+    /// consumer.stop(Duration::from_secs(10)).await;
+    /// # Ok(()) }
+    /// ```
+    pub fn start_with<C, F, R, E>(
+        self,
+        state: C,
+        handler: impl Fn(T, C) -> F + Send + Sync + 'static,
+    ) -> Running
+    where
+        C: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<R, E>> + Send + 'static,
+        R: Serialize + Send + 'static,
         E: Display + Send + 'static,
     {
         metrics::describe_metrics();
@@ -213,8 +262,17 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         if self.keep_unreadable {
             self.idem.keep_unreadable(&*self.name);
         }
+        let source = Arc::new(self.source);
+        let call = Arc::new(move |message| handler(message, state.clone()));
+        let registration = letters::register(
+            &self.idem,
+            &source,
+            self.name.as_str(),
+            Arc::clone(&self.format.decode),
+            Arc::clone(&call),
+        );
         let handler: Handler<T> = Arc::new(move |message| {
-            let call = handler(message);
+            let call = call(message);
             async move { call.await.map(drop).map_err(|error| format!("{error:#}")) }.boxed()
         });
         let state = watch::Sender::new(State::Connecting);
@@ -222,7 +280,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         let processor = Processor::new(
             self.idem,
             self.name,
-            self.source.name(),
+            source.name(),
             self.format,
             handler,
             Concurrency::new(self.in_flight, stop.clone()),
@@ -233,69 +291,16 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             .prefetch
             .unwrap_or(2 * self.in_flight - 1)
             .max(self.in_flight);
-        let receiver = Receiver::new(self.source, prefetch, processor, stop.clone(), state);
+        let receiver = Receiver::new(source, prefetch, processor, stop.clone(), state);
         Running {
             stop,
             abandon,
             state: watched,
             settled,
-            task: Some(tokio::spawn(receiver.run())),
-        }
-    }
-}
-
-/// A running consumer. Dropping it stops it at once and gives back the messages in progress.
-#[derive(Debug)]
-#[must_use = "the consumer stops when this is dropped"]
-pub struct Running {
-    stop: CancellationToken,
-    abandon: CancellationToken,
-    state: watch::Receiver<State>,
-    settled: Arc<AtomicU64>,
-    task: Option<JoinHandle<()>>,
-}
-
-impl Running {
-    /// Returns the consumer's state.
-    pub fn state(&self) -> State {
-        self.state.borrow().clone()
-    }
-
-    /// Returns how many messages the consumer has acked since it started.
-    pub fn settled(&self) -> u64 {
-        self.settled.load(Relaxed)
-    }
-
-    /// Waits until the consumer takes messages. Returns false if it stopped before.
-    pub async fn taking(&self) -> bool {
-        let mut state = self.state.clone();
-        let reached = state
-            .wait_for(|state| matches!(state, State::Taking | State::Stopped))
-            .await;
-        reached.is_ok_and(|state| *state == State::Taking)
-    }
-
-    /// Stops taking messages, gives back those whose call did not begin, and waits for the calls in
-    /// progress. A call that has not ended after `deadline` is dropped, which counts as an attempt
-    /// with an unknown outcome, and its message is given back.
-    pub async fn stop(mut self, deadline: Duration) {
-        self.stop.cancel();
-        let Some(mut task) = self.task.take() else {
-            return;
-        };
-        if timeout(deadline, &mut task).await.is_err() {
-            self.abandon.cancel();
-            // The user's code no longer runs, and the rest has deadlines of its own.
-            let _ = task.await;
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if self.task.is_some() {
-            self.abandon.cancel();
+            task: Some(tokio::spawn(async move {
+                let _letters = registration;
+                receiver.run().await;
+            })),
         }
     }
 }

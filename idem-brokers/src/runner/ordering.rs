@@ -54,6 +54,11 @@ impl KeyQueues {
 }
 
 impl Turn {
+    /// Returns the ordering key.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Waits for the turn before this one, and returns how it ended.
     pub(super) async fn wait(&mut self) -> End {
         let Some(before) = &mut self.before else {

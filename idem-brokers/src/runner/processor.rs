@@ -155,9 +155,7 @@ impl<T: Send + 'static> Processor<T> {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<T, String> {
-        // The decoder is the user's code, and the bytes may come from anywhere.
-        catch_unwind(AssertUnwindSafe(|| (self.format.decode)(bytes)))
-            .unwrap_or_else(|_| Err("the decoder panicked".into()))
+        decoded(&self.format.decode, bytes)
     }
 
     fn turn(&self, message: Option<&T>) -> TurnResult {
@@ -218,6 +216,7 @@ impl<T: Send + 'static> Processor<T> {
             return self.bury(delivery, Unfit::Refused(&refusal)).await;
         }
         let keeps_its_turn = turn.is_some();
+        let ordering_key = turn.as_ref().map(|turn| turn.key().to_owned());
         if let Some(turn) = turn
             && turn.wait().await == End::GivenBack
         {
@@ -225,7 +224,9 @@ impl<T: Send + 'static> Processor<T> {
         }
         let (mut backoff, mut resumed) = (Backoff::up_to(LONGEST), None);
         loop {
-            let called = self.call_handler(delivery, message, &mut backoff).await;
+            let called = self
+                .call_handler(delivery, ordering_key.as_deref(), message, &mut backoff)
+                .await;
             // The next one of those that are held may run.
             drop(resumed.take());
             let after = match called {
@@ -252,20 +253,22 @@ impl<T: Send + 'static> Processor<T> {
     async fn call_handler<D: Delivery>(
         &self,
         delivery: &D,
+        ordering_key: Option<&str>,
         message: T,
         backoff: &mut Backoff,
     ) -> Called {
         let Some(_permit) = self.concurrency.acquire().await else {
             return Settlement::Retry(Duration::ZERO).into();
         };
+        let origin = match ordering_key {
+            Some(key) => delivery.origin().ordering_key(key),
+            None => delivery.origin(),
+        };
         // A panic is caught inside the delivery, so that the verdict of the calls before it holds.
         let handler = AssertUnwindSafe(async { (self.handler)(message).await }).catch_unwind();
         let Delivered {
             output, verdict, ..
-        } = self
-            .idem
-            .deliver_as(&self.name, delivery.origin(), handler)
-            .await;
+        } = self.idem.deliver_as(&self.name, origin, handler).await;
         let panicked = output.is_err();
         if panicked {
             tracing::error!(
@@ -346,6 +349,12 @@ impl<T: Send + 'static> Processor<T> {
             }
         }
     }
+}
+
+/// Decodes a message. The decoder is the user's code, and the bytes may come from anywhere.
+pub(super) fn decoded<T>(decode: &Decoder<T>, bytes: &[u8]) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(|| decode(bytes)))
+        .unwrap_or_else(|_| Err("the decoder panicked".into()))
 }
 
 /// Returns the pause of a message without a record, which would count its attempts.

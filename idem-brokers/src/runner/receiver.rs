@@ -28,7 +28,7 @@ pub enum State {
 }
 
 pub(super) struct Receiver<S, T> {
-    source: S,
+    source: Arc<S>,
     prefetch: usize,
     permits: Arc<Semaphore>,
     processor: Arc<Processor<T>>,
@@ -45,7 +45,7 @@ enum Ended {
 
 impl<S: Source, T: Send + 'static> Receiver<S, T> {
     pub(super) fn new(
-        source: S,
+        source: Arc<S>,
         prefetch: usize,
         processor: Processor<T>,
         stop: CancellationToken,

@@ -47,7 +47,12 @@ pub(super) async fn run(
     let begun = target.start_bulk(asked).await?;
     if no_wait {
         return out.answer(&begun, |_| {
-            format!("{} {} goes on: `idem dlq bulk`", noun(&begun), begun.id)
+            format!(
+                "{} {} goes on, {}: `idem dlq bulk`",
+                noun(&begun),
+                begun.id,
+                left(&begun)
+            )
         });
     }
     let ended = watched(begun, &mut interrupts, target).await?;
@@ -100,6 +105,11 @@ fn lost(problem: Problem, bulk: &BulkJob) -> Problem {
         ),
         other => other,
     }
+}
+
+/// Returns how long it still takes, in words.
+fn left(bulk: &BulkJob) -> String {
+    bulk.left().map(|left| left.to_string()).unwrap_or_default()
 }
 
 fn noun(bulk: &BulkJob) -> &'static str {
@@ -169,6 +179,7 @@ fn table(bulks: &[BulkJob], runs: bool, out: Out) -> String {
         ("Done", true),
         ("Failed", true),
         ("Skipped", true),
+        ("Left", false),
     ]);
     for bulk in bulks {
         let (state, colour) = match bulk.state {
@@ -194,6 +205,7 @@ fn table(bulks: &[BulkJob], runs: bool, out: Out) -> String {
             Cell::new(bulk.done),
             Cell::new(bulk.failed),
             Cell::new(bulk.skipped),
+            Cell::new(if runs { left(bulk) } else { String::new() }),
         ]);
     }
     unbroken(&mut table, 0);

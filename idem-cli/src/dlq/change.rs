@@ -11,7 +11,7 @@ use crate::problem::{Exit, Problem};
 use crate::progress::bar;
 use crate::target::Target;
 use crate::{editor, format, out, prompt};
-use idem_ops::service::{BulkAction, NewBulkJob};
+use idem_ops::service::{BulkAction, BulkEstimate, NewBulkJob};
 
 /// The outcome of a restore of many letters.
 #[derive(Debug, Default, Serialize)]
@@ -80,6 +80,9 @@ pub(super) async fn discard(discard: Discard, target: &Target, out: Out) -> Resu
         return out.answer(&serde_json::Value::Null, |_| what);
     }
     let why = prompt::why(reason, "are they discarded")?;
+    if choice.single().is_none() {
+        out::note(&BulkEstimate::new(count, rate).to_string());
+    }
     prompt::confirm(
         &format!("Discard {what}? Their messages will not run again."),
         yes,

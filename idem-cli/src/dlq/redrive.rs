@@ -5,11 +5,11 @@ use idem_runtime::{LetterState, Origin};
 use super::bulk;
 use super::choose::Choice;
 use crate::args::{Many, Redrive};
-use crate::out::Out;
+use crate::out::{self, Out};
 use crate::problem::{Exit, Problem};
 use crate::target::Target;
 use crate::{editor, format, prompt};
-use idem_ops::service::{BulkAction, LetterView, NewBulkJob, Redriven, RunOutcome};
+use idem_ops::service::{BulkAction, BulkEstimate, LetterView, NewBulkJob, Redriven, RunOutcome};
 
 pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(), Problem> {
     let Redrive {
@@ -62,6 +62,9 @@ pub(super) async fn run(redrive: Redrive, target: &Target, out: Out) -> Result<(
         BulkAction::Publish => "Their messages go back to the brokers that they came from.",
         _ => "The next call of each key runs it.",
     };
+    if single.is_none() {
+        out::note(&BulkEstimate::new(count, rate).to_string());
+    }
     prompt::confirm(
         &format!("Redrive {what}? {consequence} It cannot be undone."),
         yes,

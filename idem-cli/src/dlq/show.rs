@@ -75,6 +75,15 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
     }
     if let Some(origin) = &letter.origin {
         say("Came from", &came_from(origin));
+        if let Some(key) = &origin.ordering_key {
+            say(
+                "Order",
+                &format!(
+                    "{}: messages with this ordering key that came later did not wait for it; a run comes after them",
+                    line(key)
+                ),
+            );
+        }
         for (name, value) in &origin.headers {
             say("Header", &format!("{}: {}", line(name), line(value)));
         }

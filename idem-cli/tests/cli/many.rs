@@ -101,6 +101,12 @@ async fn a_bulk_job_takes_the_letters_that_the_index_does_not_hold() {
         )
         .await;
     let bulk = said.ended(0).json();
+    assert!(
+        said.err
+            .contains("letters at 900 a second: less than a second"),
+        "{}",
+        said.err
+    );
     assert_eq!(
         (&bulk["state"], &bulk["done"], &bulk["total"]),
         (&"finished".into(), &6.into(), &6.into()),

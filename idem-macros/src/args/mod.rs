@@ -21,7 +21,7 @@ pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "key",
     "retries",
     "backoff",
@@ -29,6 +29,7 @@ const NAMES: [&str; 24] = [
     "retry_if",
     "outage",
     "existing",
+    "events",
     "on_crash",
     "timeout",
     "lease",
@@ -66,6 +67,7 @@ pub(crate) struct Options {
     pub(crate) retry_if: Option<Given<Path>>,
     pub(crate) outage: Option<Path>,
     pub(crate) existing: Option<Path>,
+    pub(crate) events: Option<Path>,
     pub(crate) on_crash: OnCrash,
     pub(crate) timeout: Option<Given<u64>>,
     pub(crate) lease: Option<Given<u64>>,
@@ -175,6 +177,7 @@ impl Options {
             }
             "outage" => self.outage = Some(arg.path("outage = PayError::is_outage")?),
             "existing" => self.existing = Some(arg.path("existing = find_order")?),
+            "events" => self.events = Some(arg.path("events = order_placed")?),
             "on_crash" => {
                 self.on_crash = arg.choice([("rerun", OnCrash::Rerun), ("bury", OnCrash::Bury)])?;
             }
@@ -357,7 +360,7 @@ mod tests {
         let options = Options::parse(
             quote! {
                 key = "a, b.c", retries = 5, backoff(initial = "1s", jitter), retry = "redeliver",
-                retry_if = is_transient, outage = is_away, existing = Self::find, on_crash = "bury", timeout = "10s",
+                retry_if = is_transient, outage = is_away, existing = Self::find, events = tell, on_crash = "bury", timeout = "10s",
                 lease = "1m", lease_max = "30m", ttl = "4h", in_flight = "reject", transaction = "single",
                 fingerprint(a, b.c), skip(db),
                 redact(d, "e.f-g"), issued = "order_no",
@@ -383,6 +386,7 @@ mod tests {
             .map(|secret| secret.names.join("."))
             .collect();
         assert_eq!(redact, ["d", "e.f-g"]);
+        assert!(options.events.unwrap().is_ident("tell"));
         assert_eq!(options.issued.unwrap().value, "order_no");
         assert_eq!(options.name.unwrap(), "x.y");
         assert_eq!(options.was.unwrap().value, ["x.z", "w"]);
@@ -413,6 +417,7 @@ mod tests {
             ("redacted", "redact"),
             ("versions", "version"),
             ("upgrades", "upgrade"),
+            ("event", "events"),
         ] {
             assert_eq!(
                 did_you_mean(slip, &NAMES),

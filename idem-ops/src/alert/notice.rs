@@ -122,6 +122,9 @@ pub struct Brief {
     pub attempts: u32,
     /// When it died.
     pub died_at: Timestamp,
+    /// The ordering key by which its consumer kept it in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
 }
 
 impl Brief {
@@ -140,6 +143,7 @@ impl Brief {
             error: None,
             attempts,
             died_at,
+            ordering_key: None,
         }
     }
 }
@@ -153,6 +157,10 @@ impl From<&DeadLetter> for Brief {
             error: letter.last_error().map(str::to_owned),
             attempts: u32::try_from(letter.attempts.len()).unwrap_or(u32::MAX),
             died_at: letter.died_at,
+            ordering_key: letter
+                .origin
+                .as_ref()
+                .and_then(|origin| origin.ordering_key.clone()),
         }
     }
 }

@@ -135,10 +135,17 @@ impl LetterStory {
             1 => " after 1 attempt".to_owned(),
             attempts => format!(" after {attempts} attempts"),
         };
+        let passed = match &brief.ordering_key {
+            Some(key) => format!(
+                "; later messages with ordering key {} did not wait for it",
+                one_line(key, 60)
+            ),
+            None => String::new(),
+        };
         Self {
             key: one_line(&brief.key, 120),
             fate: format!(
-                "{}{attempts}, died {}",
+                "{}{attempts}, died {}{passed}",
                 brief.reason,
                 seconds(brief.died_at)
             ),

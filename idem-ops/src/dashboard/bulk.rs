@@ -11,7 +11,9 @@ use super::links::redirect;
 use super::page::{Answer, Page, Tab, show as answer};
 use super::session_guard::{SignedForm, Visit};
 use super::state::Dashboard;
-use crate::service::{BulkAction, BulkJob, BulkPage, BulkState, NewBulkJob, PageQuery, Selection};
+use crate::service::{
+    BulkAction, BulkEstimate, BulkJob, BulkPage, BulkState, NewBulkJob, PageQuery, Selection,
+};
 
 #[derive(Template)]
 #[template(path = "dashboard/bulk_jobs.html")]
@@ -29,6 +31,8 @@ struct One {
     /// The number of letters that were handled.
     handled: u64,
     which: String,
+    /// How long a running job still takes.
+    left: Option<BulkEstimate>,
     bulk: BulkJob,
 }
 
@@ -73,6 +77,11 @@ async fn begin(dashboard: &Dashboard, signed: &SignedForm, selection: Selection)
         })
         .await?;
     Ok(redirect(&visit.root, &format!("bulk/{}", bulk.id)))
+}
+
+/// Returns how long a job on this many letters takes at the rate that the forms propose.
+pub(super) fn proposed(letters: u64) -> BulkEstimate {
+    BulkEstimate::new(letters, NewBulkJob::RATE)
 }
 
 /// Reads the number of letters per second; the service has the same limits.
@@ -121,6 +130,7 @@ pub(super) async fn one(
         state: state(&bulk),
         handled: bulk.done + bulk.failed + bulk.skipped,
         which: which(&bulk.asked.selection),
+        left: bulk.left(),
         bulk,
     })
 }

@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use idem_runtime::LetterState;
 
+use super::bulk::proposed;
 use super::forms::Fields;
 use super::page::{Answer, Page, Tab, show as answer};
 use super::render::filters;
 use super::session_guard::Visit;
 use super::state::Dashboard;
-use crate::service::{Group, GroupPage, GroupQuery, LetterPage, LetterQuery, Pause};
+use crate::service::{BulkEstimate, Group, GroupPage, GroupQuery, LetterPage, LetterQuery, Pause};
 
 /// The number of a group's letters that its page shows.
 const NEWEST: usize = 20;
@@ -35,6 +36,8 @@ struct One<'a> {
     why_not: Option<String>,
     /// Whether the message of any of the newest letters can be published.
     can_publish: bool,
+    /// How long an action on all of them takes.
+    takes: BulkEstimate,
     all: String,
     closed: String,
 }
@@ -59,7 +62,8 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
     };
     let list = dashboard.service.letters(&query).await?;
     let pauses = dashboard.service.pauses().await?.pauses;
-    let can_run = dashboard.service.idem().has_handler(handler);
+    let can_run = dashboard.service.idem().has_handler(handler)
+        || list.letters.iter().any(|letter| letter.can_run);
     let why_not = match list.letters.first() {
         Some(letter) if !can_run => letter
             .why_not
@@ -77,6 +81,7 @@ pub(super) async fn one(State(dashboard): State<Dashboard>, visit: Visit, parts:
     answer(&One {
         page: Page::new(&dashboard, &visit, Tab::Groups),
         can_publish: list.letters.iter().any(|letter| letter.can_publish),
+        takes: proposed(list.total),
         list,
         paused: pauses.into_iter().find(|pause| pause.handler == handler),
         why_not,

@@ -96,7 +96,7 @@ fn page(dashboard: &Dashboard, visit: &Visit, view: &LetterView, typed: Option<T
         payload,
         bad_payload,
         edit_why,
-        has_handler: dashboard.service.idem().has_handler(&letter.handler),
+        has_handler: dashboard.service.idem().can_run(letter),
         causes: letter.last_error().map(causes).unwrap_or_default(),
         attempts: attempts(letter),
         timeline: Fields::query(&[

@@ -10,10 +10,11 @@ impl Inner {
     pub(super) fn why_not_run(&self, letter: &DeadLetter) -> Option<String> {
         let handler = &letter.handler;
         let unknown = || {
-            (!self.idem.has_handler(handler)).then(|| {
+            (!self.idem.can_run(letter)).then(|| {
                 format!(
-                    "handler `{handler}` is not registered in this service: register it with \
-                     `idem.register_handler(\"{handler}\", …)`, or redrive without a run and publish the message again"
+                    "handler `{handler}` is not registered in this service, and no consumer of the letter's source runs \
+                     here: start its consumer, register it with `idem.register_handler(\"{handler}\", …)`, or redrive \
+                     without a run and publish the message again"
                 )
             })
         };
@@ -35,7 +36,7 @@ impl Inner {
             };
             (!self.idem.can_republish(&place)).then(|| {
                 format!(
-                    "this service has no publisher for `{place}`: register one with \
+                    "this service has no publisher for `{place}`: start its consumer, or register one with \
                      `idem.register_publisher(\"{place}\", …)`"
                 )
             })

@@ -37,7 +37,9 @@ pub use actions::Actions;
 pub use audit::{AuditAction, AuditEntry, AuditPage, Outcome, PageQuery};
 pub use backlog::Backlog;
 pub use backups::Backup;
-pub use bulk::{BulkAction, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection};
+pub use bulk::{
+    BulkAction, BulkEstimate, BulkJob, BulkPage, BulkProblem, BulkState, NewBulkJob, Selection,
+};
 pub use erasing::{Erase, Erasure};
 pub use error::ServiceError;
 pub use groups::{Group, GroupPage, GroupQuery};

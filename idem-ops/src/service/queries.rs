@@ -6,7 +6,7 @@ use idem_runtime::{DeadLetter, DeadLetterId, Filter};
 use super::audit_log::page_limit;
 use super::eligibility::redacted;
 use super::error::ServiceError;
-use super::groups::{GroupPage, GroupQuery};
+use super::groups::{Group, GroupPage, GroupQuery};
 use super::letters::{LetterLine, LetterPage, LetterQuery, LetterView, StateFilter};
 use super::{Inner, Service};
 use crate::alert::kind_of_error;
@@ -99,9 +99,23 @@ impl Service {
         self.inner.refresh().await?;
         let mut page = self.inner.index.groups(query.handler.as_deref(), limit);
         for group in &mut page.groups {
-            group.can_run = self.inner.idem.has_handler(&group.handler);
+            group.can_run = self.can_run(group).await;
         }
         Ok(page)
+    }
+
+    /// Whether the newest letter of a group, and so most probably the others, can be run here.
+    async fn can_run(&self, group: &Group) -> bool {
+        let idem = &self.inner.idem;
+        if idem.has_handler(&group.handler) {
+            return true;
+        }
+        let Some(newest) = group.newest.first() else {
+            return false;
+        };
+        // One unreadable letter does not hide the groups.
+        let letter = idem.dead_letters().get(newest).await;
+        letter.is_ok_and(|letter| letter.is_some_and(|letter| idem.can_run(&letter)))
     }
 
     pub(super) fn view(&self, letter: DeadLetter) -> LetterView {

@@ -360,3 +360,11 @@ async fn an_authority_of_one_s_own() {
     assert!(!format!("{error} {error:?}").contains(TOKEN));
     assert_eq!(server.rest().len(), 0);
 }
+
+#[test]
+fn a_letter_that_was_kept_in_order_says_that_others_passed_it() {
+    let mut notice = card_declined();
+    notice.groups[0].newest[0].ordering_key = Some("Ann".to_owned());
+    let passed = "; later messages with ordering key Ann did not wait for it";
+    assert!(notice.text().contains(passed), "{}", notice.text());
+}

@@ -120,10 +120,17 @@ async fn a_cancelled_run_stands_still() {
     mended(&place, 30).await;
     let asked = json!({ "selection": { "filter": { "handler": "orders.place" } }, "rate": 0.05, "deed": "run", "why": "x" });
     let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
+    assert_eq!(bulk.seconds_left, Some(600));
     place.bulk_until(bulk.id, |bulk| bulk.done == 1).await;
     let path = format!("/api/v1/bulk/{}", bulk.id);
+    let running: BulkJob = place.get(&path).await.json();
+    assert_eq!(
+        running.left().unwrap().to_string(),
+        "29 letters at 0.05 a second: about 9 min"
+    );
     let cancelled: BulkJob = place.delete(&format!("{path}?why=enough")).await.json();
     assert_eq!((cancelled.state, cancelled.done), (BulkState::Cancelled, 1));
+    assert_eq!(cancelled.seconds_left, None);
     place.delete(&path).await.problem(409, "bulk_ended");
     place
         .delete("/api/v1/bulk/019a0000-0000-7000-8000-000000000000")

@@ -31,7 +31,8 @@ async fn letter() -> (Dashboard, String, String) {
     let dashboard = Dashboard::new();
     let origin = Origin::new("kafka", "orders")
         .position("partition 3, offset 17")
-        .message_id(HOSTILE);
+        .message_id(HOSTILE)
+        .ordering_key(HOSTILE);
     let delivered = dashboard
         .idem
         .deliver(origin.header(HOSTILE, HOSTILE), pay("A-1".to_owned()))
@@ -155,8 +156,8 @@ async fn the_origin_is_shown_as_text() {
     let escaped = "&#34;&#62;&#60;script&#62;alert(1)&#60;/script&#62;";
     assert_eq!(
         page.matches(escaped).count(),
-        3,
-        "the id, the header's name and its value: {page}"
+        4,
+        "the id, the ordering key, the header's name and its value: {page}"
     );
     assert!(!page.contains("<script>"), "{page}");
 }
@@ -178,6 +179,11 @@ async fn many_letters_are_published_by_one_form() {
     .await;
     assert!(
         group.contains("<button name=\"act\" value=\"publish\">Send all back</button>"),
+        "{group}"
+    );
+
+    assert!(
+        group.contains("1 letter at 10 a second: less than a second"),
         "{group}"
     );
 

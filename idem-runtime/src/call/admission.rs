@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::machine::{Drive, Wait, Waited};
-use super::on_behalf;
+use super::on_behalf::{self, LetterCall};
 use crate::error::Error;
 use crate::handler::ClaimMode;
 use crate::ledger::LedgerError;
@@ -92,7 +92,21 @@ fn rearms(
     };
     let earlier = letter_of != &*id.handler;
     if earlier && !had_its_name() {
-        return Ok(None);
+        return match redriving.call {
+            LetterCall::First if !redriving.begun() => {
+                redriving.strays();
+                Err(Error::KeyMismatch {
+                    handler: id.handler.to_string(),
+                    key: id.key.to_string(),
+                    letter_key: format!("{} of handler {letter_of}", redriving.id.key),
+                })
+            }
+            LetterCall::FirstOfAny => {
+                redriving.begins();
+                Ok(None)
+            }
+            _ => Ok(None),
+        };
     }
     if redriving.id.key != id.key {
         if redriving.unread {

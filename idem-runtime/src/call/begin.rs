@@ -1,11 +1,12 @@
-//! Begins the call of an expansion, and passes on what `existing` found.
+//! Begins the call of an expansion, and passes on what `existing` found and `events` made.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
 
 use super::{Call, found_existing};
-use crate::handler::bounds::{Failure, Looks, LooksNow, Outcome, Replayable};
+use crate::handler::bounds::{Events, Failure, Looks, LooksNow, Outcome, Replayable};
 use crate::message::CallBuilder;
+use crate::outbox::OutboxMessage;
 
 /// Begins calls that return `R`: with its own `begin` where the bounds are met, else with that of
 /// [`Unhandled`], so that [`check`](crate::handler::bounds::check) alone reports the error.
@@ -53,6 +54,9 @@ impl<R> Never<R> {
     pub fn upgrade<F>(self, _: F) -> Self {
         self
     }
+    pub fn events<F>(self, _: F) -> Self {
+        self
+    }
     pub async fn next(&mut self) -> bool {
         false
     }
@@ -77,6 +81,14 @@ pub async fn look<R: Outcome, L: Looks<R::Ok, R::Error, M>, M>(looked: L) -> Opt
 /// [`look`] for a sync handler.
 pub fn look_now<R: Outcome, L: LooksNow<R::Ok, R::Error>>(looked: L) -> Option<R> {
     found(looked.look())
+}
+
+/// Returns the messages that an `events` function made of a result.
+///
+/// # Errors
+/// The function's own.
+pub fn events<R: Outcome, M: Events<R::Error>>(made: M) -> Result<Vec<OutboxMessage>, R::Error> {
+    made.events()
 }
 
 fn found<R: Outcome>(looked: Result<Option<R::Ok>, R::Error>) -> Option<R> {

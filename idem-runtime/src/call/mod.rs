@@ -35,6 +35,7 @@ pub use claims::Claims;
 pub use closure::HandlerCall;
 use machine::{Drive, Next};
 use own::{read_with, text_of};
+use panic::caught;
 pub(crate) use recorded::Recorded;
 use recorded::read_older;
 pub use recorded::upgraded;
@@ -50,6 +51,7 @@ use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
 use crate::message::CallBuilder;
+use crate::outbox::OutboxMessage;
 use crate::protocol::AttemptOutcome;
 
 /// The longest error text that is stored, in bytes.
@@ -58,6 +60,9 @@ const LONGEST_TEXT: usize = 4096;
 /// `upgrade = path`, with an error that is a text.
 type Upgrade<R> = fn(u32, Value) -> Result<<R as Outcome>::Ok, String>;
 
+/// `events = path`.
+type Events<R> = fn(&<R as Outcome>::Ok) -> Result<Vec<OutboxMessage>, <R as Outcome>::Error>;
+
 /// One call of a handler: begin, then while told to run: run the body; then finish.
 ///
 /// It is compiled once for each handler, so it only turns types into JSON and back; `Drive` does the
@@ -65,6 +70,7 @@ type Upgrade<R> = fn(u32, Value) -> Result<<R as Outcome>::Ok, String>;
 pub struct Call<R: Outcome> {
     drive: Option<Box<Drive>>,
     upgrade: Option<Upgrade<R>>,
+    events: Option<Events<R>>,
     retry_if: Option<fn(&R::Error) -> bool>,
     outage: Option<fn(&R::Error) -> bool>,
     release_if: Option<fn(&R::Error) -> bool>,
@@ -83,6 +89,7 @@ where
             Ok(drive) => Self {
                 drive: Some(drive),
                 upgrade: None,
+                events: None,
                 retry_if: None,
                 outage: None,
                 release_if: None,
@@ -91,6 +98,7 @@ where
             Err(error) => Self {
                 drive: None,
                 upgrade: None,
+                events: None,
                 retry_if: None,
                 outage: None,
                 release_if: None,
@@ -103,6 +111,13 @@ where
     #[must_use]
     pub fn upgrade(mut self, upgrade: fn(u32, Value) -> Result<R::Ok, String>) -> Self {
         self.upgrade = Some(upgrade);
+        self
+    }
+
+    /// `events = path`.
+    #[must_use]
+    pub fn events(mut self, events: Events<R>) -> Self {
+        self.events = Some(events);
         self
     }
 
@@ -258,9 +273,18 @@ where
         &mut self,
         ended: BodyEnd,
         returned: Option<R>,
-        artifacts: Artifacts,
+        mut artifacts: Artifacts,
     ) -> (AttemptResult, Option<R>) {
-        match (ended, returned.map(R::into_result), &mut self.drive) {
+        let mut returned = returned.map(R::into_result);
+        if let (BodyEnd::Returned, Some(Ok(value)), Some(events)) = (&ended, &returned, self.events)
+        {
+            match self.messages(&mut artifacts.outgoing, &mut || events(value)) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => returned = Some(Err(error)),
+                Err(panic) => return (AttemptResult::Panicked(panic), None),
+            }
+        }
+        match (ended, returned, &mut self.drive) {
             (BodyEnd::Panicked(message), _, _) => (AttemptResult::Panicked(message), None),
             (BodyEnd::TimedOut(limit), _, _) => (AttemptResult::TimedOut(limit), None),
             (BodyEnd::LostLease, _, _) => (AttemptResult::LostLease, None),
@@ -303,6 +327,24 @@ where
                 None,
             ),
         }
+    }
+
+    /// Adds the messages that `events` makes, or returns its panic.
+    fn messages(
+        &self,
+        outgoing: &mut Vec<OutboxMessage>,
+        events: &mut dyn FnMut() -> Result<Vec<OutboxMessage>, R::Error>,
+    ) -> Result<Result<(), R::Error>, String> {
+        let mut made = Ok(Vec::new());
+        caught(&mut || made = events()).map_err(|panic| format!("`events`: {panic}"))?;
+        Ok(made.and_then(|messages| {
+            if let Some(drive) = &self.drive {
+                let fits = |message| drive.idem().outbox().fits(message);
+                messages.iter().try_for_each(fits)?;
+            }
+            outgoing.extend(messages);
+            Ok(())
+        }))
     }
 
     fn end_attempt(&mut self, caller: CallerResult, own: Option<R>) {

@@ -6,10 +6,23 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::protocol::{RecordId, Step};
+use crate::protocol::{Origin, RecordId, Step};
 
 tokio::task_local! {
     static REDRIVING: Arc<Redriving>;
+}
+
+/// Which call of a run is the letter's. One of another handler before it is its own message, where
+/// the run is a function that was registered for the handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LetterCall {
+    /// The first of its handler.
+    OfItsHandler,
+    /// The first of all, which is refused if it is of another handler: a consumer does not know whose
+    /// letters it is asked to run.
+    First,
+    /// The first of all: no handler had been reached.
+    FirstOfAny,
 }
 
 /// A run of a letter, as seen by the call that it leads to.
@@ -17,20 +30,42 @@ pub(crate) struct Redriving {
     pub(crate) id: RecordId,
     /// The step that re-arms the key, which that call takes before its claim.
     pub(crate) step: Step,
-    begun: AtomicBool,
     /// Whether no handler could take the message, so that its key may differ from the record's.
     pub(crate) unread: bool,
+    /// Where such a message came from, which its record does not say.
+    pub(crate) origin: Option<Arc<Origin>>,
+    pub(crate) call: LetterCall,
+    begun: AtomicBool,
+    strayed: AtomicBool,
 }
 
 impl Redriving {
-    pub(crate) fn new(id: RecordId, step: Step, unread: bool) -> Self {
-        let begun = AtomicBool::new(false);
+    pub(crate) fn new(
+        id: RecordId,
+        step: Step,
+        unread: bool,
+        origin: Option<Origin>,
+        call: LetterCall,
+    ) -> Self {
         Self {
             id,
             step,
-            begun,
             unread,
+            origin: origin.map(Arc::new),
+            call,
+            begun: AtomicBool::new(false),
+            strayed: AtomicBool::new(false),
         }
+    }
+
+    /// Notes that the first call is of another handler, so that it was refused.
+    pub(crate) fn strays(&self) {
+        self.strayed.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether the run called another handler, and nothing ran.
+    pub(crate) fn strayed(&self) -> bool {
+        self.strayed.load(Ordering::SeqCst) && !self.begun()
     }
 
     /// Returns whether this is the first call of the letter's key, which re-arms it.

@@ -48,11 +48,13 @@ pub enum LetterError {
         state: LetterState,
     },
 
-    /// The service has not registered the letter's handler, so the letter cannot be run.
+    /// The service has not registered the letter's handler, and runs no consumer that calls it, so
+    /// the letter cannot be run.
     #[error(
-        "handler `{handler}` is not registered in this service, so its dead letters cannot be run \
-         from here. Register it with `idem.register_handler(\"{handler}\", …)`, or redrive the \
-         letter and publish the message again"
+        "handler `{handler}` is not registered in this service, and no consumer of the letter's source \
+         that runs here calls it, so its dead letters cannot be run from here. Start its consumer, \
+         register it with `idem.register_handler(\"{handler}\", …)`, or redrive the letter and \
+         publish the message again"
     )]
     NoHandler {
         /// The handler's name.
@@ -123,10 +125,10 @@ pub enum LetterError {
         problem: String,
     },
 
-    /// The service has not registered a publisher for the letter's place, or no broker brought the
-    /// message.
+    /// The service has no publisher for the letter's place, by a registration or a consumer, or no
+    /// broker brought the message.
     #[error("dead letter {id} cannot be published from here{}", match place {
-        Some(place) => format!(". Register a publisher with `idem.register_publisher(\"{place}\", …)`"),
+        Some(place) => format!(". Start its consumer, or register a publisher with `idem.register_publisher(\"{place}\", …)`"),
         None => ": no broker brought it. Run it, or redrive it and call its handler".to_owned(),
     })]
     NoPublisher {

@@ -2,6 +2,7 @@
 
 mod actions;
 mod bury;
+mod consumer;
 mod erase;
 mod error;
 mod hidden;
@@ -13,9 +14,12 @@ mod rerun;
 mod reused;
 mod sealing;
 mod watch;
+mod ways;
 
 use std::sync::Arc;
 
+pub use consumer::ConsumerRegistration;
+pub(crate) use consumer::Consumers;
 pub use erase::{EraseError, Erased};
 pub use error::LetterError;
 pub(crate) use hidden::Hidden;

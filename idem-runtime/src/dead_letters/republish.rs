@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 
-use super::registered::Publisher;
+use super::registered::{Publisher, publisher};
 use super::{DeadLetters, LetterError};
 use crate::call::panic;
 use crate::idem::Idem;
@@ -19,7 +19,8 @@ impl Idem {
     /// Registers how the messages of a place are published, for [`DeadLetters::republish`].
     /// `publish` gets the letter, whose bytes are [`message`](DeadLetter::message), sealed parts
     /// included, and returns once the broker has them. `place` is [`Origin::place`](crate::Origin::place), such as
-    /// `rabbitmq:orders`. A later registration replaces an earlier one.
+    /// `rabbitmq:orders`. A later registration replaces an earlier one, and goes before a
+    /// [consumer's](Self::register_consumer).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -50,17 +51,20 @@ impl Idem {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display,
     {
-        let publisher: Publisher = Arc::new(move |letter| {
-            let publishing = publish(letter);
-            Box::pin(async move { publishing.await.map_err(|error| format!("{error:#}")) })
-        });
-        self.shared().publishers.insert(place.into(), publisher);
+        self.shared()
+            .publishers
+            .insert(place.into(), publisher(publish));
     }
 
-    /// Returns whether a publisher is registered for the place.
+    /// Returns whether a publisher is registered for the place, or a consumer of it has one.
     pub fn can_republish(&self, place: &str) -> bool {
-        self.shared().publishers.get(place).is_some()
+        publisher_of(self.shared(), place).is_some()
     }
+}
+
+fn publisher_of(shared: &Shared, place: &str) -> Option<Publisher> {
+    let by_consumer = || shared.consumers.publisher(place);
+    shared.publishers.get(place).or_else(by_consumer)
 }
 
 impl DeadLetters {
@@ -95,7 +99,7 @@ impl DeadLetters {
         let place = letter.origin.as_ref().map(Origin::place);
         let publisher = place
             .as_ref()
-            .and_then(|place| self.shared().publishers.get(place));
+            .and_then(|place| publisher_of(self.shared(), place));
         let (Some(place), Some(publish)) = (&place, publisher) else {
             return Err(LetterError::NoPublisher { id, place });
         };

@@ -1,26 +1,22 @@
 //! Redrive that runs: a service registers how its handlers are called again, and a letter is run as
 //! a call of its handler.
 
-use std::any::Any;
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::payload::{argument, only_field, unfit};
-use super::registered::{Runner, Running};
+use super::payload::unfit;
+use super::registered::{Runner, Running, running};
+use super::ways::{Way, runner, ways};
 use super::{DeadLetters, LetterError};
 use crate::call::on_behalf::{self, Redriving};
-use crate::call::panic;
 use crate::clock::until;
 use crate::idem::Idem;
 use crate::idem::current;
-use crate::idem::shared::Shared;
 use crate::json::Json;
-use crate::json::problem::{from_json, json_problem};
+use crate::json::problem::from_json;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, Settlement};
 
 /// The outcome of a run of a letter.
@@ -44,7 +40,8 @@ impl Idem {
     /// Registers how a handler is called again, for [`DeadLetters::run`]. `run` gets the letter's
     /// payload: the argument of a handler with one, and a struct with a field for each argument of
     /// a handler with several. The number of arguments is that of the recorded message, so an edit
-    /// may leave out an optional one. A later registration replaces an earlier one.
+    /// may leave out an optional one. A later registration replaces an earlier one, and goes before a
+    /// [consumer's](Self::register_consumer).
     ///
     /// The payload of a message that no handler could take is the message itself, as the broker
     /// would deliver it. If that does not fit and is an object with one field, `run` gets the value
@@ -91,19 +88,8 @@ impl Idem {
         E: Display,
     {
         let runner: Runner = Arc::new(move |argument| {
-            let argument = from_json(argument.as_bytes())?;
-            // A panic is an error of the run: the call has recorded its own outcome.
-            let running = catch_unwind(AssertUnwindSafe(|| run(argument)));
-            Ok(Box::pin(async move {
-                let running =
-                    AssertUnwindSafe(running.map_err(|caught| panicked(&*caught))?).catch_unwind();
-                let result = running
-                    .await
-                    .map_err(|caught| panicked(&*caught))?
-                    .map_err(|error| format!("{error:#}"))?;
-                Json::from_serialize(&result)
-                    .map_err(|error| format!("its result is not JSON: {}", json_problem(&error)))
-            }))
+            let argument = from_json(argument)?;
+            Ok(running(|| run(argument)))
         });
         self.shared().runners.insert(handler.into(), runner);
     }
@@ -112,19 +98,6 @@ impl Idem {
     pub fn has_handler(&self, handler: &str) -> bool {
         runner(self.shared(), handler).is_some()
     }
-}
-
-/// Returns how a handler is called again: under this name, else under another one that it has or
-/// had.
-fn runner(shared: &Shared, handler: &str) -> Option<Runner> {
-    let earlier = || {
-        shared
-            .earlier
-            .all(handler)
-            .iter()
-            .find_map(|name| shared.runners.get(name))
-    };
-    shared.runners.get(handler).or_else(earlier)
 }
 
 impl DeadLetters {
@@ -184,42 +157,70 @@ impl DeadLetters {
         if let Some(size) = letter.cut_off() {
             return Err(LetterError::Incomplete { id, size });
         }
-        let runner =
-            runner(self.shared(), &letter.handler).ok_or_else(|| LetterError::NoHandler {
-                handler: letter.handler.clone(),
-            })?;
+        let no_handler = || LetterError::NoHandler {
+            handler: letter.handler.clone(),
+        };
+        if !self.idem.can_run(&letter) {
+            return Err(no_handler());
+        }
         let payload = self.opened(&letter, payload)?;
+        let mut unfits = None;
+        for way in ways(self.shared(), &letter, &payload) {
+            match way.begin() {
+                Ok(running) => {
+                    if let Some(outcome) = self.run_by(&way, running, &letter).await? {
+                        return Ok(outcome);
+                    }
+                }
+                Err(problem) => unfits = unfits.or(Some(unfit(&letter, problem))),
+            }
+        }
+        Err(unfits.unwrap_or_else(no_handler))
+    }
+
+    /// Runs the letter in one way. Returns `None` if that called another handler: nothing ran.
+    async fn run_by(
+        &self,
+        way: &Way,
+        running: Running,
+        letter: &DeadLetter,
+    ) -> Result<Option<RunOutcome>, LetterError> {
         let record = letter.record_id();
-        let (step, unread) = (self.redriving(&letter), letter.is_buried());
-        let redriving = Arc::new(Redriving::new(record.clone(), step, unread));
+        let (step, unread) = (self.redriving(letter), letter.is_buried());
+        let origin = letter.origin.clone().filter(|_| unread);
+        let origin = origin.map(|origin| origin.redelivered(true));
+        let redriving = Redriving::new(record.clone(), step, unread, origin, way.call);
+        let redriving = Arc::new(redriving);
         let today = self.shared().handlers.today(&letter.handler);
         let handler = today.unwrap_or_else(|| letter.handler.as_str().into());
-        let mut turn = None;
+        let (mut turn, mut running) = (None, running);
         loop {
-            let running =
-                begin(&runner, &letter, &payload).map_err(|problem| unfit(&letter, problem))?;
             let error = match current::scope(self.idem.clone(), on_behalf::run(Arc::clone(&redriving), running)).await {
+                _ if redriving.strayed() => return Ok(None),
                 Ok(_) if !redriving.begun() => {
-                    "the function given to `register_handler` did not call the handler with the letter's key".to_owned()
+                    "the function given to `register_handler`, or to the consumer, did not call the handler with the \
+                     letter's key"
+                        .to_owned()
                 }
                 Ok(result) => {
                     if unread {
                         // The result is under the message's own key, so the record under the buried
                         // key ends. If the two are one key, nothing is left to remove.
-                        self.shared().apply(&record, self.forgetting(&letter)).await?;
+                        self.shared().apply(&record, self.forgetting(letter)).await?;
                         self.shared().count_letters().await;
                     }
-                    return Ok(RunOutcome::Done(result));
+                    return Ok(Some(RunOutcome::Done(result)));
                 }
                 Err(error) => error,
             };
-            let letter = match self.idem.record(&record).await? {
+            let open = match self.idem.record(&record).await? {
                 Some(Record::Live(live)) => match live.phase {
                     Phase::Waiting { until: at, .. } if redriving.begun() => {
                         let clock = &self.shared().clock;
                         drop(turn.take());
                         clock.sleep(until(at, clock.now())).await;
                         turn = Some(self.idem.admitted(&handler).await);
+                        running = way.begin().map_err(|problem| unfit(letter, problem))?;
                         continue;
                     }
                     _ => None,
@@ -230,28 +231,10 @@ impl DeadLetters {
                 },
                 None => None,
             };
-            return Ok(RunOutcome::Failed { error, letter });
+            return Ok(Some(RunOutcome::Failed {
+                error,
+                letter: open,
+            }));
         }
     }
-}
-
-fn panicked(caught: &(dyn Any + Send)) -> String {
-    format!(
-        "the function given to `register_handler` panicked: {}",
-        panic::text(caught)
-    )
-}
-
-/// Calls the handler with the payload. It may take one argument where the letter has several, or
-/// several where it has one: a deploy changed it, or a person edited a message that was buried as
-/// any other letter's payload, with the argument under its name.
-fn begin(runner: &Runner, letter: &DeadLetter, payload: &Json) -> Result<Running, String> {
-    let recorded = argument(letter, payload);
-    let problem = match runner(recorded) {
-        Err(problem) => problem,
-        begun => return begun,
-    };
-    let forms = [Some(payload.as_str()), only_field(payload)];
-    let mut others = forms.into_iter().flatten().filter(|form| *form != recorded);
-    others.find_map(|form| runner(form).ok()).ok_or(problem)
 }

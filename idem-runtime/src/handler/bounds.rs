@@ -8,6 +8,8 @@ use std::future::{Future, Ready, ready};
 
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::outbox::OutboxMessage;
+
 /// What an idempotent handler returns: a `Result`, under any alias.
 pub trait Outcome {
     /// The result that duplicates get.
@@ -137,6 +139,52 @@ impl<T, E, F: Future<Output = Result<Option<T>, E>>> Looks<T, E, Later> for F {
     type Look = F;
     fn look(self) -> F {
         self
+    }
+}
+
+/// What an `events` function may return.
+#[diagnostic::on_unimplemented(
+    message = "the `events` function returns `{Self}`, which is not messages for the outbox",
+    label = "has to return `OutboxMessage`s: one, an `Option`, a `Vec` or an array, or a `Result` of them with `{E}`",
+    note = "it gets the result as a reference; its `Err` is a failed attempt"
+)]
+pub trait Events<E> {
+    /// As a plain result.
+    fn events(self) -> Result<Vec<OutboxMessage>, E>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E> Events<E> for OutboxMessage {
+    fn events(self) -> Result<Vec<OutboxMessage>, E> {
+        Ok(vec![self])
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<E> Events<E> for Option<OutboxMessage> {
+    fn events(self) -> Result<Vec<OutboxMessage>, E> {
+        Ok(self.into_iter().collect())
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<E> Events<E> for Vec<OutboxMessage> {
+    fn events(self) -> Result<Self, E> {
+        Ok(self)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<E, const N: usize> Events<E> for [OutboxMessage; N] {
+    fn events(self) -> Result<Vec<OutboxMessage>, E> {
+        Ok(self.into())
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Events<E>, E> Events<E> for Result<M, E> {
+    fn events(self) -> Result<Vec<OutboxMessage>, E> {
+        self?.events()
     }
 }
 

@@ -48,6 +48,7 @@ pub struct HandlerDefBuilder {
     handler: Handler,
     pauses: bool,
     redact: Vec<String>,
+    issued: Option<String>,
     was: Vec<String>,
 }
 
@@ -78,6 +79,7 @@ impl HandlerDef {
             handler: Handler::new("", "", 0),
             pauses: false,
             redact: Vec::new(),
+            issued: None,
             was: Vec::new(),
         }
     }
@@ -171,6 +173,13 @@ impl HandlerDefBuilder {
         self
     }
 
+    /// Takes keys only that the [issuer](crate::Idem::issuer) of this name has issued. The attribute's
+    /// `issued`.
+    pub fn issued(mut self, issuer: impl Into<String>) -> Self {
+        self.issued = Some(issuer.into());
+        self
+    }
+
     /// Adds names that the handler had before: their records serve this one.
     pub fn was<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.was.extend(names.into_iter().map(Into::into));
@@ -192,6 +201,9 @@ impl HandlerDefBuilder {
         }
         let paths = self.redact.iter().map(|path| format!("{PAYLOAD}.{path}"));
         self.handler.redact = leaked(paths);
+        if let Some(issuer) = self.issued {
+            self.handler = self.handler.issued(issuer.leak());
+        }
         self.handler.looks_first |= !self.was.is_empty();
         self.handler.was = leaked(self.was);
         (self.handler.file, self.handler.line) = (self.at.file(), self.at.line());
@@ -211,6 +223,9 @@ impl HandlerDefBuilder {
         } = self.handler;
         if self.name.is_empty() {
             return Err("its name is empty".into());
+        }
+        if self.issued.as_deref() == Some("") {
+            return Err("`issued` takes the name of an issuer".into());
         }
         if self.was.contains(&self.name) {
             return Err("`was` takes the names that it had before, not the one that it has".into());

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::call::{Claims, SingleFlight};
 use crate::clock::Clock;
-use crate::dead_letters::{Hidden, Publishers, Runners};
+use crate::dead_letters::{Consumers, Hidden, Publishers, Runners};
 use crate::handler::names::EarlierNames;
 use crate::handler::registry::Registry;
 use crate::issuer::Sequences;
@@ -81,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) sequences: Sequences,
     pub(crate) pauses: Pauses,
     pub(crate) publishers: Publishers,
+    pub(crate) consumers: Consumers,
     pub(crate) hidden: Hidden,
     /// The keys that seal what is redacted.
     pub(crate) seal: Option<SealKeys>,
@@ -131,6 +132,7 @@ impl Shared {
             sequences: Sequences::default(),
             pauses: Pauses::new(rules),
             publishers: Publishers::default(),
+            consumers: Consumers::default(),
             hidden: Hidden::default(),
             seal,
             new_letters: broadcast::Sender::new(1024),

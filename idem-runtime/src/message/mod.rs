@@ -8,7 +8,7 @@ pub use redact::REDACTED;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::call::panic;
+use crate::call::{on_behalf, panic};
 use crate::delivery::{Delivery, delivery};
 use crate::error::{CodecStage, Error};
 use crate::handler::Handler;
@@ -298,7 +298,10 @@ impl CallBuilder {
                 ttl,
             },
             lease,
-            origin: self.delivery.as_ref().map(|delivery| delivery.origin()),
+            origin: match &self.delivery {
+                Some(delivery) => Some(delivery.origin()),
+                None => on_behalf::redriving().and_then(|letter| letter.origin.clone()),
+            },
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();

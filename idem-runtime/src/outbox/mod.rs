@@ -166,7 +166,7 @@ impl Outbox {
         async move { shared.outbox.changed().await }
     }
 
-    fn fits(&self, message: &OutboxMessage) -> Result<(), Error> {
+    pub(crate) fn fits(&self, message: &OutboxMessage) -> Result<(), Error> {
         let (size, limit) = (message.size(), self.idem.shared().limits.payload);
         if size <= limit {
             return Ok(());

@@ -48,6 +48,11 @@ pub struct Origin {
     #[n(5)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redelivered: Option<bool>,
+    /// The ordering key by which its consumer kept it in order. Messages with the same one that came
+    /// later do not wait for a dead letter: one that is run comes after them.
+    #[n(6)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
 }
 
 impl Origin {
@@ -60,6 +65,7 @@ impl Origin {
             position: None,
             headers: Vec::new(),
             redelivered: None,
+            ordering_key: None,
         }
     }
 
@@ -82,6 +88,13 @@ impl Origin {
     #[must_use]
     pub fn redelivered(mut self, redelivered: bool) -> Self {
         self.redelivered = Some(redelivered);
+        self
+    }
+
+    /// Sets the ordering key by which its consumer keeps it in order.
+    #[must_use]
+    pub fn ordering_key(mut self, key: impl Into<String>) -> Self {
+        self.ordering_key = Some(cut(key.into()));
         self
     }
 

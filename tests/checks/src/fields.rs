@@ -18,7 +18,7 @@ pub(crate) enum Fields {
 use Fields::{Each, Enum, Struct};
 
 const PAST: Fields = Each(&Struct(7, &[(3, Enum(0, &[]))]));
-const ORIGIN: Fields = Struct(6, &[]);
+const ORIGIN: Fields = Struct(7, &[]);
 const REUSED: Fields = Struct(3, &[(0, Enum(0, &[])), (1, Each(&Struct(3, &[])))]);
 const REDRIVEN: Fields = Struct(5, &[(3, Struct(5, &[(2, Enum(0, &[])), (4, REUSED)]))]);
 const SEALED: Fields = Struct(3, &[]);

@@ -122,6 +122,7 @@ fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
     (origin.message_id, origin.position) = (maybe(from, text)?, maybe(from, text)?);
     origin.headers = several(from, |from| Ok((text(from)?, text(from)?)))?;
     origin.redelivered = from.arbitrary()?;
+    origin.ordering_key = maybe(from, text)?;
     Ok(origin)
 }
 

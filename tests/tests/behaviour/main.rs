@@ -16,6 +16,7 @@ mod dead_letters;
 mod deliveries;
 mod dropped_calls;
 mod erasing;
+mod events;
 mod existing;
 mod fingerprints;
 mod issuing;

@@ -44,7 +44,7 @@ impl Service {
     pub async fn bulk(&self, id: Uuid) -> Result<BulkJob, ServiceError> {
         self.inner.wake();
         let job = self.inner.stored_job(id).await?;
-        Ok(job.ok_or(ServiceError::NoSuchBulk(id))?.bulk)
+        Ok(job.ok_or(ServiceError::NoSuchBulk(id))?.bulk.estimated())
     }
 }
 
@@ -93,7 +93,7 @@ impl Inner {
         let notes = self.job_notes().await?;
         let jobs = notes
             .iter()
-            .map(|note| Ok(StoredJob::decode(&note.key, &note.value)?.bulk));
+            .map(|note| Ok(StoredJob::decode(&note.key, &note.value)?.bulk.estimated()));
         jobs.collect()
     }
 
@@ -140,6 +140,7 @@ impl Inner {
             at,
             updated_at: at,
             ended_at: None,
+            seconds_left: None,
         };
         let job = StoredJob::new(bulk.clone(), self.index.newest());
         let mut changes = vec![job.note()?];
@@ -156,7 +157,7 @@ impl Inner {
         let written = written.await;
         // After an error it may have been written all the same; the worker finds out.
         tokio::spawn(Self::work(Arc::downgrade(self), bulk.id, seat));
-        written.map(|_| bulk)
+        written.map(|_| bulk.estimated())
     }
 
     /// Counts the letters of a selection, and says whether older ones than the index has are left

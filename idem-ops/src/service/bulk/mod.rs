@@ -4,6 +4,7 @@
 //! still as it was read. A lease in the notes says which replica works on it; the others stand by.
 
 mod cancel;
+mod estimate;
 mod job;
 mod jobs;
 mod recovery;
@@ -19,6 +20,7 @@ use super::audit::AuditAction;
 use super::letter_action::LetterAction;
 use super::letters::{LetterQuery, StateFilter};
 
+pub use estimate::BulkEstimate;
 pub(super) use seats::Seats;
 
 /// The letters that a bulk job takes: of these, the ones that are open and had died when it was
@@ -120,14 +122,19 @@ pub struct NewBulkJob {
     #[serde(default, rename = "deed")]
     pub action: BulkAction,
     /// The maximum number of letters per second, from 0.01 to 1,000; 10 by default.
-    #[serde(default = "default_rate")]
+    #[serde(default = "NewBulkJob::default_rate")]
     pub rate: f64,
     /// The reason, for the audit log and the letters' histories.
     pub why: String,
 }
 
-fn default_rate() -> f64 {
-    10.0
+impl NewBulkJob {
+    /// The default rate, in letters per second.
+    pub const RATE: f64 = 10.0;
+
+    fn default_rate() -> f64 {
+        Self::RATE
+    }
 }
 
 /// A bulk job and its progress.
@@ -163,9 +170,23 @@ pub struct BulkJob {
     pub updated_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// How many seconds it takes from `updated_at` on, about. Set while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
 }
 
 impl BulkJob {
+    /// Returns how long a running job still takes.
+    pub fn left(&self) -> Option<BulkEstimate> {
+        BulkEstimate::of(self)
+    }
+
+    /// Adds the estimate for those who read the job; its note does not have it.
+    fn estimated(mut self) -> Self {
+        self.seconds_left = self.left().map(|left| left.takes().as_secs());
+        self
+    }
+
     fn end(&mut self, state: BulkState, now: Timestamp) {
         (self.state, self.updated_at, self.ended_at) = (state, now, Some(now));
     }

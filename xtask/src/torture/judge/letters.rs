@@ -5,6 +5,9 @@ use super::history::{History, Run};
 use super::processes::Processes;
 use crate::torture::event::{self, Ended, Handler, Record};
 
+/// The outcome of attempts that are not charged.
+const OUTAGE: &str = "outage";
+
 /// What is known of one letter.
 pub(super) struct Letter {
     pub(super) id: String,
@@ -131,12 +134,7 @@ impl History {
             let mut wrong = |text: String| {
                 texts.push((Rule::Letters, format!("letter {}: {text}", letter.letter)));
             };
-            if !letter
-                .attempts
-                .iter()
-                .map(|(number, _)| *number)
-                .eq(1..=letter.attempts.len() as u32)
-            {
+            if !charged(letter).eq(1..=charged(letter).count() as u32) {
                 wrong(format!("its attempts are {:?}", letter.attempts));
             }
             if !self.reason_fits(letter) {
@@ -172,7 +170,7 @@ impl History {
     fn reason_fits(&self, letter: &event::Letter) -> bool {
         let last = letter.attempts.last().map(|(_, outcome)| outcome.as_str());
         match letter.reason.as_str() {
-            "budget_spent" => letter.attempts.len() == self.handler.attempts() as usize,
+            "budget_spent" => charged(letter).count() == self.handler.attempts() as usize,
             "permanent_error" => last == Some("permanent"),
             "unknown_outcome" => {
                 self.handler == Handler::Bury
@@ -191,7 +189,10 @@ impl History {
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         for (number, outcome) in &letter.attempts {
-            let run = runs.iter().position(|run| run.number == *number);
+            // Attempts that are not charged have their number in common with the next one.
+            let run = runs.iter().rposition(|run| {
+                run.number == *number && (outcome != OUTAGE || self.may_be(run, outcome, processes))
+            });
             // A kill or a drop may come between the claim and the body.
             let Some(place) = run else {
                 if !matches!(outcome.as_str(), "crashed" | "dropped" | "lease_lapsed") {
@@ -224,7 +225,7 @@ impl History {
             }
         }
         for run in runs {
-            if run.number as usize > letter.attempts.len() {
+            if run.number as usize > charged(letter).count() {
                 wrong.push(format!(
                     "attempt {} with token {} is not in it",
                     run.number, run.token
@@ -254,7 +255,7 @@ impl History {
             // Whatever it did was not recorded.
             ("crashed", _) => true,
             ("lease_lapsed", _) => run.at.new_life || processes.lost_since(run.at),
-            ("not_committed", Some(Ended::Ok(_))) => self.handler.is_transactional(),
+            ("not_committed" | OUTAGE, Some(Ended::Ok(_))) => self.handler.is_transactional(),
             ("failed", ended) => ended == Some(Ended::Failed),
             ("permanent", ended) => ended == Some(Ended::Permanent),
             ("panicked", ended) => ended == Some(Ended::Panicked),
@@ -264,4 +265,10 @@ impl History {
             _ => false,
         }
     }
+}
+
+/// Returns the numbers of the attempts that the message was charged for.
+fn charged(letter: &event::Letter) -> impl Iterator<Item = u32> {
+    let charged = letter.attempts.iter().filter(|(_, how)| how != OUTAGE);
+    charged.map(|(number, _)| *number)
 }

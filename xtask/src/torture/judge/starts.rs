@@ -129,7 +129,12 @@ impl History {
             _ => {}
         }
         let expired = discarded || (self.forgets() && matches!(ended, Some(Ended::Ok(_))));
-        if number <= last_number && !redriven && !expired {
+        // A commit that its server did not take is not charged, so the number comes again.
+        let uncharged = number == last_number
+            && outage
+            && self.handler.is_transactional()
+            && matches!(ended, Some(Ended::Ok(_)));
+        if number <= last_number && !redriven && !expired && !uncharged {
             let text = format!(
                 "{what} follows attempt {last_number} with token {last_token}: it was not counted"
             );

@@ -101,6 +101,41 @@ fn a_result_that_was_not_recorded() {
 }
 
 #[test]
+fn a_commit_that_an_outage_took_is_not_charged() {
+    let away = |handler| {
+        let first = shared(handler).works(1, 10).event(&Event::ServerEnds);
+        first.event(&Event::ServerIsBack)
+    };
+    let done = |handler| away(handler).works(1, 11).told_ok(11).left_done(11);
+    row(done(Handler::Counted), 11, digest(11)).holds();
+    done(Handler::Plain).breaks(Rule::Budget, "was not counted");
+    let refused = Event::NotCommitted {
+        n: N,
+        text: "the session was ended".into(),
+    };
+    let without = shared(Handler::Counted).works(1, 10).event(&refused);
+    let without = without.works(1, 11).told_ok(11).left_done(11);
+    row(without, 11, digest(11)).breaks(Rule::Budget, "was not counted");
+
+    let dead = |handler| {
+        let failed = away(handler).fails(1, 11).fails(2, 12).fails(3, 13);
+        let failed = failed.fails(4, 14).told(Answer::Own { token: 14 });
+        let mut attempts = vec![(1, "outage".to_owned())];
+        attempts.extend((1..=4).map(|number| (number, "failed".to_owned())));
+        let letter = Letter {
+            attempts,
+            ..failed.letter_of("A", "open", "budget_spent", &[])
+        };
+        failed.left_dead(14, "A").event(&Event::Letter(letter))
+    };
+    dead(Handler::Counted).holds();
+    let wrong = dead(Handler::Plain).faults();
+    let texts = ["was not counted", "attempt 1 is `outage`"];
+    let said = |text: &&str| wrong.iter().any(|(_, said)| said.contains(*text));
+    assert!(texts.iter().all(said), "{wrong:#?}");
+}
+
+#[test]
 fn what_a_caller_is_told_without_a_server_or_a_lease() {
     let told = |handler: Handler, answer| {
         let done = shared(handler).told(answer).works(1, 10).told_ok(10);

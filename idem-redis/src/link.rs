@@ -148,11 +148,11 @@ impl Line {
                 // The server was started anew, or another one took its place, or a person flushed them.
                 Err(error) if has_no_script(error) => {
                     load(&mut connection).await?;
-                    unanswered.is_answered();
+                    unanswered.answered();
                     continue;
                 }
                 Err(error) if !leaves_connection(error) => drop(unanswered),
-                _ => unanswered.is_answered(),
+                _ => unanswered.answered(),
             }
             return answer.map_err(of_request);
         }
@@ -219,7 +219,7 @@ struct Unanswered<'l> {
 }
 
 impl Unanswered<'_> {
-    fn is_answered(mut self) {
+    fn answered(mut self) {
         self.number = None;
     }
 }

@@ -46,15 +46,14 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
 
-    /// A database that services share, as `postgres://user@host/database` or `redis://host`
-    /// [env: IDEM_LEDGER]
+    /// A database that services share, as `postgres://user@host/database` [env: IDEM_LEDGER]
     ///
     /// Leave the password out: it is taken from the variable PGPASSWORD or from ~/.pgpass, or from
     /// the URL in IDEM_LEDGER.
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) ledger: Option<LedgerUrl>,
 
-    /// With `--ledger`: the schema that idem's tables are in, or the ledger's name on a Redis
+    /// With `--ledger`: the schema that idem's tables are in
     #[arg(long, global = true, value_name = "NAME", default_value = "idem")]
     pub(crate) schema: String,
 

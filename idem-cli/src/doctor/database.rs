@@ -7,7 +7,7 @@ use idem_runtime::ledger::shared::StoreErrorKind;
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Checkup, Kind, letters, promises, redis, unfinished};
+use super::{Checkup, Kind, letters, promises, unfinished};
 use crate::args::Place;
 use crate::problem::Problem;
 use crate::target::{LedgerUrl, Location};
@@ -34,9 +34,6 @@ const OVERDUE: u64 = 1000;
 /// # Errors
 /// Exit code 2 when the URL cannot be used.
 pub(super) async fn examine(url: LedgerUrl, place: &Place) -> Result<Checkup, Problem> {
-    if let Some(settings) = url.redis(&place.schema) {
-        return Ok(redis::examine(url, &settings, place).await);
-    }
     let mut checkup = Checkup::of(format!("`{url}`"));
     let asked = Timestamp::now();
     match url.postgres(&place.schema)?.health().await {

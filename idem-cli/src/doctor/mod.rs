@@ -5,7 +5,6 @@ mod disk;
 mod folder;
 mod letters;
 mod promises;
-mod redis;
 mod service;
 mod unfinished;
 
@@ -90,8 +89,6 @@ enum Kind {
     SweepBehind,
     ClockApart,
     ClockSetBack,
-    Evicts,
-    Lost,
 }
 
 impl Checkup {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use idem_postgres::Postgres;
 use idem_postgres::health::Health;
-use idem_redis::Redis;
 use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use idem_runtime::{Error, Idem};
@@ -63,29 +62,12 @@ impl LedgerUrl {
         Ok(Postgres::new(&self.0).schema(schema).migrate(false))
     }
 
-    /// Returns the settings of its ledger if it is the URL of a Redis. One is made by services.
-    pub(crate) fn redis(&self, name: &str) -> Option<Redis> {
-        let is_one = ["redis://", "rediss://"]
-            .iter()
-            .any(|scheme| self.0.starts_with(scheme));
-        // Services have decided what is little enough to lose.
-        is_one.then(|| {
-            Redis::new(&self.0)
-                .name(name)
-                .create(false)
-                .allow_eviction()
-        })
-    }
-
     /// Opens its ledger, which is not made where there is none: a mistyped name would look like an
     /// empty one. A role that may only read gets one that refuses every change.
     ///
     /// # Errors
     /// Exit code 3 when it cannot be reached, and 1 when it cannot be used.
     pub(crate) async fn open(&self, schema: &str) -> Result<Idem, Problem> {
-        if let Some(redis) = self.redis(schema) {
-            return self.open_redis(redis).await;
-        }
         let postgres = self.postgres(schema)?;
         let health = postgres.clone().health().await;
         let Health { role, lacks, .. } = health.map_err(|error| self.problem(&error))?;
@@ -99,39 +81,24 @@ impl LedgerUrl {
             );
             builder.open_with(postgres.viewer(why)).await
         };
-        opened.map_err(|error| self.unopened(error))
-    }
-
-    async fn open_redis(&self, redis: Redis) -> Result<Idem, Problem> {
-        let health = redis.health().await.map_err(|error| self.problem(&error))?;
-        if let Some(lost) = health.lost {
-            // Opening it with leave to lose would agree.
-            return Err(self.refused(&format!("it lost what it had acknowledged: {lost}")));
-        }
-        let redis = match health.appends {
-            Some(false) => redis.allow_loss(),
-            _ => redis,
-        };
-        let builder = Idem::builder().letter_retention(LETTERS_STAY);
-        let opened = builder.open_with(redis.ledger()).await;
-        opened.map_err(|error| self.unopened(error))
-    }
-
-    fn unopened(&self, error: Error) -> Problem {
-        let Error::Ledger { source: cause, .. } = error else {
-            return self.refused(&format!("{error:#}"));
-        };
-        let (kind, message, source) = match cause {
-            LedgerError::Unavailable {
-                message, source, ..
-            } => (StoreErrorKind::Away, message, source),
-            LedgerError::Refused { message, source } => (StoreErrorKind::Refused, message, source),
-            cause => return self.refused(&format!("{cause:#}")),
-        };
-        self.problem(&StoreError {
-            kind,
-            message,
-            source,
+        opened.map_err(|error| {
+            let Error::Ledger { source: cause, .. } = error else {
+                return self.refused(&format!("{error:#}"));
+            };
+            let (kind, message, source) = match cause {
+                LedgerError::Unavailable {
+                    message, source, ..
+                } => (StoreErrorKind::Away, message, source),
+                LedgerError::Refused { message, source } => {
+                    (StoreErrorKind::Refused, message, source)
+                }
+                cause => return self.refused(&format!("{cause:#}")),
+            };
+            self.problem(&StoreError {
+                kind,
+                message,
+                source,
+            })
         })
     }
 

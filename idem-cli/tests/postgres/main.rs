@@ -1,4 +1,4 @@
-//! The command `idem` on real servers: PostgreSQL, and Redis.
+//! The command `idem` on a real PostgreSQL.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,7 +8,6 @@
 mod commands;
 mod doctor;
 mod migrate;
-mod redis;
 #[path = "../cli/served.rs"]
 #[allow(
     dead_code,
@@ -40,7 +39,7 @@ macro_rules! tests {
 }
 
 fn main() -> ExitCode {
-    let mut tests: Vec<Trial> = tests![
+    let tests: Vec<Trial> = tests![
         Any commands::letters_are_looked_at_and_changed_beside_a_service,
         Any commands::the_environment_has_the_url_and_no_password_is_shown,
         Any commands::what_does_not_fit_a_database_says_so,
@@ -55,7 +54,6 @@ fn main() -> ExitCode {
         Any migrate::no_service_opens_before_all_is_there,
         Any migrate::what_is_in_use_is_refused,
     ];
-    tests.extend(redis::all());
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }
 

@@ -93,7 +93,7 @@ impl Run {
         }
         match self.inside(&mut || body(context)) {
             Ok(true) => return Poll::Ready(self.returned()),
-            Ok(false) => {}
+            Ok(false) => self.frame.carried.drop_unasked(),
             Err(caught) => return Poll::Ready(BodyEnd::Panicked(panic::text(&*caught))),
         }
         match &mut self.limit {

@@ -45,7 +45,7 @@ use crate::handler::names::{self, Found};
 use crate::handler::{Handler, InFlight, RetryMode};
 use crate::idem::Idem;
 use crate::idem::shared::RunningCall;
-use crate::ledger::{Leases, LedgerError};
+use crate::ledger::{Begun, Leases, LedgerError};
 use crate::message::CallRequest;
 use crate::pause::{Pass, TurnedAway};
 use crate::protocol::{DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult};
@@ -89,7 +89,7 @@ pub(super) enum State {
     /// The ledger decides on the claim.
     Claiming(Answer),
     /// The ledger reads the record, to decide a claim that is written with the attempt's end.
-    Foreseeing(BoxFuture<'static, Result<Foreseen, LedgerError>>),
+    Foreseeing(BoxFuture<'static, Result<(Foreseen, Begun), LedgerError>>),
     /// The body runs, or is about to.
     Running {
         grant: Grant,
@@ -117,6 +117,8 @@ pub(super) struct Drive {
     pub(super) claims_first: bool,
     /// What its attempt runs by, if that is not a claim.
     pub(super) unclaimed: Option<Box<Unclaimed>>,
+    /// The transaction that was begun for its attempt, until that starts.
+    pub(super) begun: Begun,
     /// What it holds where the handler is paused and lets it through.
     pub(super) pass: Option<Box<Pass>>,
     /// Whether the handler says which errors are outages.
@@ -157,6 +159,7 @@ impl Drive {
             asked: Asked::default(),
             claims_first: false,
             unclaimed: None,
+            begun: None,
             pass: None,
             knows_outages: false,
             counted: None,
@@ -279,7 +282,7 @@ impl Drive {
             blocking: self.blocking,
             found_existing: AtomicBool::new(false),
             outgoing: Mutex::default(),
-            carried: Carried::default(),
+            carried: Carried::with(self.begun.take()),
             outer: Frame::current(),
         };
         Some(Run::new(Arc::new(frame), timeout, renewed))

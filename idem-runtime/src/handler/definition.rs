@@ -46,7 +46,6 @@ pub struct HandlerDefBuilder {
     name: String,
     at: &'static Location<'static>,
     handler: Handler,
-    pauses: bool,
     redact: Vec<String>,
     issued: Option<String>,
     was: Vec<String>,
@@ -77,7 +76,6 @@ impl HandlerDef {
             name: name.into(),
             at: Location::caller(),
             handler: Handler::new("", "", 0),
-            pauses: false,
             redact: Vec::new(),
             issued: None,
             was: Vec::new(),
@@ -106,9 +104,9 @@ impl HandlerDefBuilder {
         self
     }
 
-    /// Sets the pause before each retry: `initial`, then `factor` times the one before, `max` at
-    /// most; with `jitter` each is random between half of that and all of it. Default: 100 ms, 2,
-    /// 30 s, with jitter.
+    /// Sets the pause before each retry and after an [outage](crate::HandlerCall::outage): `initial`,
+    /// then `factor` times the one before, `max` at most; with `jitter` each is random between half of
+    /// that and all of it. Default: 100 ms, 2, 30 s, with jitter.
     pub fn backoff(mut self, initial: Duration, factor: f64, max: Duration, jitter: bool) -> Self {
         self.handler.backoff = Backoff {
             initial,
@@ -116,7 +114,6 @@ impl HandlerDefBuilder {
             max,
             jitter,
         };
-        self.pauses = !max.is_zero();
         self
     }
 
@@ -190,8 +187,7 @@ impl HandlerDefBuilder {
     ///
     /// # Errors
     /// When the name or a path is empty, a duration is out of range, or options do not go together,
-    /// as those of the attribute: a result that is forgotten before all attempts have passed, a
-    /// pause where there is no retry.
+    /// as those of the attribute: a result that is forgotten before all attempts have passed.
     pub fn build(mut self) -> Result<HandlerDef, HandlerDefError> {
         if let Err(problem) = self.check() {
             return Err(HandlerDefError {
@@ -251,9 +247,6 @@ impl HandlerDefBuilder {
         }
         if backoff.max < backoff.initial || backoff.max > LONGEST {
             return Err("the longest pause of `backoff` is from the first one to 100 years".into());
-        }
-        if self.pauses && retries == 0 {
-            return Err("`backoff` is the pause before a retry, and there are no `retries`".into());
         }
         if let Some(longest) = lease_max {
             if longest < lease {

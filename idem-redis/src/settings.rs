@@ -52,8 +52,8 @@ impl Redis {
     }
 
     /// Returns the settings of a ledger on the server of this URL:
-    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, of which all but the host may be left out, and
-    /// `rediss://` for TLS. A password may have to be percent-encoded.
+    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, of which all but the host may be left out. A password
+    /// may have to be percent-encoded.
     pub fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),

@@ -16,7 +16,7 @@ impl Options {
     pub(crate) fn refuse(&self, problem: Problem) -> Response<Body> {
         match self.grpc {
             None => problem.into_response(),
-            Some(_) => grpc::refused(problem),
+            Some(_) => grpc::refused(&problem),
         }
     }
 

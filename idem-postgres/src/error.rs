@@ -27,7 +27,7 @@ pub(crate) fn of_connecting(error: sqlx::Error) -> StoreError {
 /// Classifies the error of an attempt's transaction, which the server ends after `idle` without a
 /// statement: its commit then never came.
 pub(crate) fn of_transaction(error: sqlx::Error, idle: Duration) -> StoreError {
-    if !database(&error).is_some_and(|error| error.code() == IDLE) {
+    if database(&error).is_none_or(|error| error.code() != IDLE) {
         return of_statement(error);
     }
     let message = format!(

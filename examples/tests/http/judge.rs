@@ -30,7 +30,7 @@ impl Judge {
     pub(crate) fn take(
         &mut self,
         request: Request,
-        answer: Answer,
+        answer: &Answer,
         replayed: bool,
     ) -> anyhow::Result<bool> {
         let Request { order, content, .. } = request;
@@ -53,7 +53,7 @@ impl Judge {
             .entry((order, content))
             .or_insert_with(|| answer.clone());
         ensure!(
-            *first == answer,
+            *first == *answer,
             "order {order}: {first:?}, then {answer:?}"
         );
         Ok(true)

@@ -94,7 +94,7 @@ impl Storm {
             match timeout(DEADLINE, send(at, &text, request.manner)).await {
                 Err(_) => bail!("no answer to {request:?}"),
                 Ok(Ok(Some((answer, replayed)))) => {
-                    if self.judge.lock().take(request, answer, replayed)? {
+                    if self.judge.lock().take(request, &answer, replayed)? {
                         return Ok(());
                     }
                     // As long as a client waits, who was told to.

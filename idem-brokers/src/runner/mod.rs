@@ -29,7 +29,6 @@ use processor::{Decoder, Format, Handler, KeyFn, Processor};
 use receiver::Receiver;
 pub use running::Running;
 pub use state::State;
-use state::Status;
 
 /// Takes messages from a source and calls a handler for each, once [started](Self::start).
 ///
@@ -277,7 +276,6 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             let call = call(message);
             async move { call.await.map(drop).map_err(|error| format!("{error:#}")) }.boxed()
         });
-        let status = Status::new();
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let processor = Processor::new(
             self.idem,
@@ -286,9 +284,9 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             self.format,
             handler,
             Concurrency::new(self.in_flight, stop.clone()),
-            status.clone(),
             abandon.clone(),
         );
+        let status = processor.status.clone();
         let (watched, settled) = (status.watch(), Arc::clone(&processor.settled));
         let prefetch = self
             .prefetch

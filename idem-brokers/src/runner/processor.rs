@@ -40,6 +40,8 @@ pub(super) struct Processor<T> {
     handler: Handler<T>,
     key_queues: KeyQueues,
     concurrency: Concurrency,
+    /// What the consumer does now.
+    pub(super) status: Status,
     hold: Hold,
     pub(super) circuit_breaker: CircuitBreaker,
     /// The number of acked messages.
@@ -93,11 +95,10 @@ impl<T: Send + 'static> Processor<T> {
         format: Format<T>,
         handler: Handler<T>,
         concurrency: Concurrency,
-        status: Status,
         abandon: CancellationToken,
     ) -> Self {
-        let stop = concurrency.stop().clone();
-        let hold = Hold::new(idem.clone(), source.clone(), status, stop);
+        let (stop, status) = (concurrency.stop().clone(), Status::new());
+        let hold = Hold::new(idem.clone(), source.clone(), status.clone(), stop);
         Self {
             idem,
             name,
@@ -106,6 +107,7 @@ impl<T: Send + 'static> Processor<T> {
             handler,
             key_queues: KeyQueues::default(),
             concurrency,
+            status,
             hold,
             circuit_breaker: CircuitBreaker::new(),
             settled: Arc::default(),

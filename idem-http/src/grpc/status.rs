@@ -165,7 +165,7 @@ fn of_http(status: StatusCode) -> &'static str {
 
 /// Returns a problem as gRPC says it: a status, the problem's name as metadata, and when to try
 /// again.
-pub(crate) fn refused(problem: Problem) -> Response<Body> {
+pub(crate) fn refused(problem: &Problem) -> Response<Body> {
     problem.log();
     let code = match problem.name {
         "key-missing" | "key-invalid" | "body-cut" => "INVALID_ARGUMENT",

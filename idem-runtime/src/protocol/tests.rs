@@ -372,6 +372,7 @@ impl Life {
                     },
                     lease: Duration::from_secs(30),
                     origin: None,
+                    trace: None,
                 }));
             }
             Op::Renew { token } => {

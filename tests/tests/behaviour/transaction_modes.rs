@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
-use idem_runtime::dead_letters::{AttemptOutcome, Reason};
+use idem_runtime::dead_letters::{AttemptOutcome, PastAttempt, Reason};
 use idem_runtime::ledger::transaction;
 use idem_runtime::protocol::{Record, RecordId};
 use idem_runtime::testing::{ManualClock, MemoryLedger, StoreCall, StoreFault, open_on};
@@ -250,7 +250,7 @@ async fn an_outage_of_the_commit_is_tried_again_in_place_and_never_charged() {
     let Some(Record::Live(live)) = record(&shop.idem).await else {
         panic!("it comes again");
     };
-    let past: Vec<_> = live.past.iter().map(|past| past.summary()).collect();
+    let past: Vec<_> = live.past.iter().map(PastAttempt::summary).collect();
     assert_eq!(past, ["outage ×2, not charged"]);
     shop.store.mend();
     let (result, starts) = booked(&shop, &[Then::Fail]).await;

@@ -74,11 +74,11 @@ where
     Trial::ignorable_test(name, move || {
         let outside = kind.outside().filter(|_| needs == Needs::Any);
         let needed = others.iter().map(|other| (*other, Needs::Own));
-        let needed = (outside.is_none())
+        let mut needed = (outside.is_none())
             .then_some((kind, needs))
             .into_iter()
             .chain(needed);
-        for (missing, needs) in needed.filter(|(needed, _)| !needed.is_there()) {
+        if let Some((missing, needs)) = needed.find(|(needed, _)| !needed.is_there()) {
             let text = missing.missed(needs);
             let must = !missing.asked_for && env::var("CI").is_ok_and(|ci| ci == "true");
             return if must {

@@ -20,6 +20,7 @@ use idem_benches::report::Row;
 use idem_benches::rounds::in_turns;
 use idem_brokers::Consumer;
 use idem_runtime::{Error, Idem};
+use serde::Serialize;
 use tokio::runtime::Runtime;
 
 const IN_FLIGHT: usize = 64;
@@ -29,7 +30,10 @@ const ROUNDS: usize = 7;
 const REPLAYED: u64 = 1_000_000;
 
 /// Returns how long a consumer takes for this many messages.
-async fn settle<F: Future<Output = Result<R, Error>> + Send + 'static, R: Send + 'static>(
+async fn settle<
+    F: Future<Output = Result<R, Error>> + Send + 'static,
+    R: Serialize + Send + 'static,
+>(
     idem: &Idem,
     source: impl idem_brokers::Source,
     messages: u64,

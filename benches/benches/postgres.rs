@@ -17,8 +17,8 @@ use idem_benches::orders::{PlaceOrder, delivery, first_calls, rate};
 use idem_benches::postgres::{Bare, Database, Failed, open, place_counted, place_single};
 use idem_benches::report::Row;
 use idem_benches::rounds::in_turns;
-use idem_benches::trips::Trips;
 use idem_runtime::{Error, Idem, idempotent};
+use idem_test_support::servers::Trips;
 use tokio::runtime::Runtime;
 
 const ROUNDS: usize = 5;

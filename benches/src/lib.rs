@@ -9,4 +9,3 @@ pub mod postgres;
 pub mod queues;
 pub mod report;
 pub mod rounds;
-pub mod trips;

@@ -13,7 +13,8 @@ fn each_example_prints_what_its_header_says() {
     let mut examples = 0;
     let entries = fs::read_dir(folder).unwrap();
     let files = entries.map(|entry| entry.unwrap().path());
-    for path in files.chain([folder.join("own_ledger/main.rs")]) {
+    let folders = ["grpc/main.rs", "own_ledger/main.rs"].map(|main| folder.join(main));
+    for path in files.chain(folders) {
         if path.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }
@@ -38,7 +39,7 @@ fn each_example_prints_what_its_header_says() {
         assert_eq!(printed(&command, folder), expected, "{name}");
         examples += 1;
     }
-    assert_eq!(examples, 9);
+    assert_eq!(examples, 11);
 }
 
 /// Returns the command and the output of the header's first block of text.

@@ -1,8 +1,9 @@
 //! Metrics and log lines of consumers and relays. They never contain a payload.
 
-use std::fmt;
-
+use idem_runtime::Idem;
 use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
+
+use crate::error::BrokerError;
 
 /// Describes the metrics to the process's recorder. Repeating it has no effect.
 pub fn describe_metrics() {
@@ -80,7 +81,14 @@ pub(crate) fn count_relayed<T, E>(destination: &str, published: &Result<T, E>) {
         .increment(1);
 }
 
-/// Logs that the broker could not be told about a message, which it will therefore redeliver.
-pub(crate) fn log_unreachable(source: &str, error: &dyn fmt::Display) {
-    tracing::warn!(source, %error, "the broker could not be reached and will redeliver the message");
+/// Logs that the broker was not told about a message, which it will therefore redeliver. In an outage
+/// of the broker all messages that a consumer holds are such ones.
+pub(crate) fn log_untold(idem: &Idem, source: &str, error: &BrokerError) {
+    if idem.logs(
+        "messages that the broker will redeliver",
+        source,
+        &error.to_string(),
+    ) {
+        tracing::warn!(source, %error, "the broker was not told about a message and will redeliver it");
+    }
 }

@@ -5,18 +5,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::response::{Parts, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::body::{Body, full};
-
-/// Says that an answer is the recorded one, and nothing ran.
-pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// How long ago it was recorded, in seconds.
-pub(crate) const AGE: HeaderName = HeaderName::from_static("idempotency-age");
-/// Says that the body of the recorded answer was not kept.
-pub(crate) const TRUNCATED: HeaderName = HeaderName::from_static("idempotency-truncated");
+use crate::body::{Body, with_trailers};
+use crate::headers::{AGE, REPLAYED, TRUNCATED};
 
 /// An answer that can be recorded: status, headers, and the body byte for byte.
 ///
@@ -41,6 +36,9 @@ pub struct Answer {
     status: u16,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     headers: Vec<(String, Octets)>,
+    /// Where gRPC has its status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    trailers: Vec<(String, Octets)>,
     /// `None` if the body was not kept.
     body: Option<Octets>,
 }
@@ -94,6 +92,7 @@ impl Answer {
                 CONTENT_TYPE.to_string(),
                 Octets::Text(content_type.to_owned()),
             )],
+            trailers: Vec::new(),
             body: Some(Octets::Text(body)),
         }
     }
@@ -111,42 +110,60 @@ impl Answer {
         StatusCode::from_u16(self.status).unwrap_or_default()
     }
 
-    /// Records an answer: of its headers those that are `kept`, and the body, if it is kept.
+    /// Records an answer: of its headers and trailers those that are `kept`, and the body, if it is
+    /// kept.
     pub(crate) fn recorded(
-        status: StatusCode,
-        headers: &HeaderMap,
+        answer: &Parts,
+        trailers: Option<&HeaderMap>,
         kept: &[HeaderName],
         body: Option<&[u8]>,
     ) -> Self {
-        let recorded = headers.iter().filter(|(name, _)| kept.contains(name));
         Self {
-            status: status.as_u16(),
-            headers: recorded
-                .map(|(name, value)| (name.to_string(), Octets::from(value.as_bytes())))
-                .collect(),
+            status: answer.status.as_u16(),
+            headers: recorded(&answer.headers, kept),
+            trailers: trailers.map_or_else(Vec::new, |trailers| recorded(trailers, kept)),
             body: body.map(Octets::from),
         }
     }
 
+    /// Whether the body was kept.
+    pub(crate) fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// Returns the answer as a response. One whose body was not kept says so.
     pub fn into_response(self) -> Response<Body> {
-        let (status, was_kept) = (self.status(), self.body.is_some());
+        let (status, was_kept) = (self.status(), self.has_body());
         let body = self.body.map(Octets::into_bytes).unwrap_or_default();
-        let mut response = Response::new(full(body));
+        let trailers = (!self.trailers.is_empty()).then(|| restored(self.trailers));
+        let mut response = Response::new(with_trailers(body, trailers));
         *response.status_mut() = status;
-        for (name, value) in self.headers {
-            let name = HeaderName::try_from(name);
-            let value = HeaderValue::from_maybe_shared(value.into_bytes());
-            if let (Ok(name), Ok(value)) = (name, value) {
-                response.headers_mut().append(name, value);
-            }
-        }
+        *response.headers_mut() = restored(self.headers);
         if !was_kept {
             let yes = HeaderValue::from_static("true");
             response.headers_mut().insert(TRUNCATED, yes);
         }
         response
     }
+}
+
+fn recorded(headers: &HeaderMap, kept: &[HeaderName]) -> Vec<(String, Octets)> {
+    let recorded = headers.iter().filter(|(name, _)| kept.contains(name));
+    recorded
+        .map(|(name, value)| (name.to_string(), Octets::from(value.as_bytes())))
+        .collect()
+}
+
+fn restored(recorded: Vec<(String, Octets)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in recorded {
+        let name = HeaderName::try_from(name);
+        let value = HeaderValue::from_maybe_shared(value.into_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    }
+    headers
 }
 
 /// Says in the headers that an answer is a replay, and how old it is.

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tower_service::Service;
 
 use crate::answer::Answer;
-use crate::body::{Body, BoxError, Read, boxed, full, read};
+use crate::body::{Body, BoxError, Read, boxed, read, with_trailers};
 use crate::disposition::Disposition;
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::layer::Options;
 use crate::problem::Problem;
 use crate::request::StoredRequest;
@@ -62,41 +62,39 @@ where
     R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let Ok(_running) = options.running.try_acquire() else {
-        live.put(Problem::overloaded().into_response());
+        live.put(options.refuse(Problem::overloaded()));
         return Err(Failure::Released);
     };
     let response = send(inner, request).await.map_err(Failure::Service)?;
     let (parts, body) = response.into_parts();
-    let status = parts.status;
-    let disposition = parts.extensions.get().copied().unwrap_or_else(|| {
-        let set = options.statuses.get(&status).copied();
-        set.unwrap_or_else(|| Disposition::of(status))
-    });
     let is_streamed = parts.extensions.get::<Streamed>().is_some()
         || (body.size_hint().exact().is_none() && is_stream(&parts.headers));
     let read = match is_streamed {
         true => Read::TooLarge(boxed(body)),
         false => read(body, options.largest_answer).await.map_err(|error| {
-            live.put(Problem::interrupted().into_response());
+            live.put(options.refuse(Problem::interrupted()));
             Failure::Failed(format!("the answer's body ended early: {error}"))
         })?,
     };
-    let (kept, body) = match read {
-        Read::Whole(bytes) => (Some(bytes.clone()), full(bytes)),
-        Read::TooLarge(body) => (None, body),
+    let (kept, trailers, body) = match read {
+        Read::Whole(bytes, trailers) => (
+            Some(bytes.clone()),
+            trailers.clone(),
+            with_trailers(bytes, trailers),
+        ),
+        Read::TooLarge(body) => (None, None, body),
     };
-    let kept = kept.as_deref();
-    let result = match disposition {
+    let (kept, trailers) = (kept.as_deref(), trailers.as_ref());
+    let said = parts.extensions.get().copied();
+    let result = match said.unwrap_or_else(|| options.disposition(&parts, trailers, kept.is_some()))
+    {
         Disposition::Record => {
             let headers = &options.recorded_headers;
-            Ok(Answer::recorded(status, &parts.headers, headers, kept))
+            Ok(Answer::recorded(&parts, trailers, headers, kept))
         }
         Disposition::Release => Err(Failure::Released),
-        Disposition::Outage => {
-            let text = failure::text(status, &parts.headers, kept);
-            Err(Failure::Outage(text))
-        }
-        Disposition::Fail => Err(Failure::Failed(failure::text(status, &parts.headers, kept))),
+        Disposition::Outage => Err(Failure::Outage(options.failure(&parts, trailers, kept))),
+        Disposition::Fail => Err(Failure::Failed(options.failure(&parts, trailers, kept))),
     };
     live.put(Response::from_parts(parts, body));
     result

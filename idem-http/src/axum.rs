@@ -3,9 +3,9 @@
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 
-use axum_core::body::Body;
-use axum_core::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
-use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Request};
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 use http::request::Parts;
 use idem_runtime::watch_replay;
 

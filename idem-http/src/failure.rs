@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 
-use crate::answer::TRUNCATED;
 use crate::body::{Body, full};
+use crate::headers::TRUNCATED;
 
 /// The largest answer that a letter keeps. The runtime cuts an error's text at 4 KiB.
 const LARGEST: usize = 4000;

@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
-/// The header that carries the key.
-pub(crate) const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+use crate::headers::KEY;
 
 /// The longest key, in bytes.
 const LONGEST: usize = 255;
@@ -34,7 +33,7 @@ impl IdempotencyKey {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
-        let mut values = headers.get_all(HEADER).iter();
+        let mut values = headers.get_all(KEY).iter();
         let Some(value) = values.next() else {
             return Ok(None);
         };
@@ -45,14 +44,44 @@ impl IdempotencyKey {
             .to_str()
             .map_err(|_| "the key is not printable ASCII")?;
         let key = match text.trim_matches(' ').strip_prefix('"') {
-            Some(quoted) => string(quoted)?,
+            Some(quoted) => item(quoted)?,
             None => token(text.trim_matches(' '))?,
         };
+        Self::new(key).map(Some)
+    }
+
+    /// Returns this key, of 1 to 255 printable ASCII characters: one that a client has stored with
+    /// the operation, or that stands in a field of the request.
+    ///
+    /// # Errors
+    /// With the reason, when it is anything else.
+    pub fn new(key: impl Into<String>) -> Result<Self, &'static str> {
+        let key = key.into();
         match key.len() {
             0 => Err("the key is empty"),
-            1..=LONGEST => Ok(Some(Self(key))),
+            _ if !key.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+                Err("the key is not printable ASCII")
+            }
+            1..=LONGEST => Ok(Self(key)),
             _ => Err("the key has more than 255 characters"),
         }
+    }
+
+    /// Returns the header's value: a string of RFC 9651, `"8e03978e"` with its quotes.
+    ///
+    /// ```
+    /// use idem_http::IdempotencyKey;
+    ///
+    /// let key = IdempotencyKey::new("8e03978e")?;
+    /// let request = http::Request::post("/orders").header("idempotency-key", key.to_header());
+    /// # request.body(()).unwrap();
+    /// # Ok::<(), &'static str>(())
+    /// ```
+    pub fn to_header(&self) -> HeaderValue {
+        let escaped = self.0.replace('\\', "\\\\").replace('"', "\\\"");
+        let value = HeaderValue::try_from(format!("\"{escaped}\""));
+        // Only a person who edits a letter gets here another key, and an empty one is refused.
+        value.unwrap_or_else(|_| HeaderValue::from_static("\"\""))
     }
 
     /// Returns the key without its quotes.
@@ -72,26 +101,51 @@ impl fmt::Display for IdempotencyKey {
     }
 }
 
-/// Reads the rest of a string of RFC 9651, behind its first quote. Parameters are ignored, as
-/// unknown ones have to be.
-fn string(quoted: &str) -> Result<String, &'static str> {
-    const BROKEN: &str = "the key is not a string of RFC 9651, such as \"8e03978e\"";
-    let mut key = String::with_capacity(quoted.len());
+const BROKEN: &str = "the key is not a string of RFC 9651, such as \"8e03978e\"";
+
+/// Reads a string of RFC 9651 behind its first quote, to the end of the header. Parameters are
+/// ignored, as unknown ones have to be. What stands behind them is not: a proxy joins two headers
+/// into one.
+fn item(quoted: &str) -> Result<String, &'static str> {
+    let (key, mut rest) = string(quoted)?;
+    while !rest.is_empty() {
+        let parameter = rest.strip_prefix(';').ok_or(BROKEN)?;
+        let named = behind(parameter.trim_start_matches(' '), |char| {
+            char.is_ascii_lowercase() || char.is_ascii_digit() || "_-.*".contains(char)
+        })?;
+        rest = match named.strip_prefix('=') {
+            None => named,
+            Some(value) => match value.strip_prefix('"') {
+                Some(quoted) => string(quoted)?.1,
+                None => behind(value, |char| !"\",; ".contains(char))?,
+            },
+        };
+    }
+    Ok(key)
+}
+
+/// Returns what stands behind the characters that are meant, of which there is one at least.
+fn behind(text: &str, is_meant: impl Fn(char) -> bool) -> Result<&str, &'static str> {
+    match text.find(|char| !is_meant(char)).unwrap_or(text.len()) {
+        0 => Err(BROKEN),
+        end => Ok(&text[end..]),
+    }
+}
+
+/// Reads a string behind its first quote, and returns what stands behind its last.
+fn string(quoted: &str) -> Result<(String, &str), &'static str> {
+    let mut text = String::with_capacity(quoted.len());
     let mut chars = quoted.chars();
     loop {
         match chars.next().ok_or(BROKEN)? {
-            '"' => break,
+            '"' => return Ok((text, chars.as_str())),
             '\\' => match chars.next() {
-                Some(escaped @ ('"' | '\\')) => key.push(escaped),
+                Some(escaped @ ('"' | '\\')) => text.push(escaped),
                 _ => return Err(BROKEN),
             },
-            plain @ ' '..='~' => key.push(plain),
+            plain @ ' '..='~' => text.push(plain),
             _ => return Err(BROKEN),
         }
-    }
-    match chars.next() {
-        None | Some(';') => Ok(key),
-        Some(_) => Err(BROKEN),
     }
 }
 

@@ -16,8 +16,9 @@ use idem_runtime::{HandlerDef, HandlerDefBuilder, HandlerDefError, Idem};
 use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
-use crate::answer;
 use crate::disposition::Disposition;
+use crate::grpc::Grpc;
+use crate::headers::{AGE, REPLAYED, TRUNCATED};
 use crate::order;
 use crate::scope::Scope;
 use crate::service::Idempotency;
@@ -38,16 +39,18 @@ const RECORDED: [HeaderName; 11] = [
 ];
 
 /// Headers that belong to one connection or one answer, so that no replay may have them.
-const OF_ONE_ANSWER: [HeaderName; 9] = [
+const OF_ONE_ANSWER: [HeaderName; 11] = [
     CONNECTION,
     CONTENT_LENGTH,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
     TE,
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
-    answer::REPLAYED,
-    answer::AGE,
-    answer::TRUNCATED,
+    REPLAYED,
+    AGE,
+    TRUNCATED,
 ];
 
 /// Headers that are secrets.
@@ -80,6 +83,8 @@ pub(crate) struct Options {
     /// What need not match: paths into a letter's request.
     pub(crate) left_out: Vec<String>,
     pub(crate) statuses: BTreeMap<StatusCode, Disposition>,
+    /// What it needs to know of gRPC, if it speaks that.
+    pub(crate) grpc: Option<Grpc>,
     /// One permit for each handler that runs.
     pub(crate) running: Arc<Semaphore>,
 }
@@ -89,7 +94,7 @@ pub(crate) struct Options {
 pub struct IdempotencyLayerBuilder {
     idem: Idem,
     handler: HandlerDefBuilder,
-    options: Options,
+    pub(crate) options: Options,
 }
 
 /// An error of options that do not go together.
@@ -100,13 +105,15 @@ pub enum LayerError {
     Handler(HandlerDefError),
     /// A header cannot be stored or recorded, with the reason.
     Header(String),
+    /// A method of gRPC is not one, or there is none.
+    Method(String),
 }
 
 impl fmt::Display for LayerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Handler(error) => error.fmt(f),
-            Self::Header(problem) => f.write_str(problem),
+            Self::Header(problem) | Self::Method(problem) => f.write_str(problem),
         }
     }
 }
@@ -150,10 +157,11 @@ impl IdempotencyLayer {
                 wait: None,
                 largest_request: 256 << 10,
                 largest_answer: 1 << 20,
-                stored_headers: vec![CONTENT_TYPE],
+                stored_headers: vec![CONTENT_ENCODING, CONTENT_TYPE],
                 recorded_headers: RECORDED.to_vec(),
                 left_out: Vec::new(),
                 statuses: BTreeMap::new(),
+                grpc: None,
                 running: Arc::new(Semaphore::new(1024)),
             },
         }
@@ -204,7 +212,7 @@ impl IdempotencyLayerBuilder {
         self
     }
 
-    /// Stores these headers of a request, too. Default: `Content-Type`.
+    /// Stores these headers of a request, too. Default: `Content-Encoding` and `Content-Type`.
     pub fn store_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.options.stored_headers.extend(names);
         self

@@ -1,29 +1,57 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "client")]
+pub mod client;
+mod headers;
+mod key;
+
+#[cfg(feature = "server")]
 mod answer;
+#[cfg(feature = "server")]
 mod attempt;
 #[cfg(feature = "axum")]
 mod axum;
+#[cfg(feature = "server")]
 mod body;
+#[cfg(feature = "server")]
 mod disposition;
+#[cfg(feature = "server")]
+mod endpoint;
+#[cfg(feature = "server")]
 mod failure;
-mod key;
+#[cfg(feature = "server")]
+mod grpc;
+#[cfg(feature = "server")]
 mod layer;
+#[cfg(feature = "server")]
 mod order;
+#[cfg(feature = "server")]
 mod problem;
+#[cfg(feature = "server")]
+mod protocol;
+#[cfg(feature = "server")]
 mod request;
+#[cfg(feature = "server")]
 mod rerun;
+#[cfg(feature = "server")]
 mod scope;
+#[cfg(feature = "server")]
 mod service;
 
-pub use answer::Answer;
-pub use attempt::Streamed;
+pub use key::IdempotencyKey;
+
 #[cfg(feature = "axum")]
 pub use axum::{OrRelease, Replayed};
-pub use body::Body;
-pub use disposition::Disposition;
-pub use key::IdempotencyKey;
-pub use layer::{IdempotencyLayer, IdempotencyLayerBuilder, LayerError};
-pub use problem::Problem;
-pub use scope::Scope;
-pub use service::Idempotency;
+#[cfg(feature = "server")]
+pub use {
+    answer::Answer,
+    attempt::Streamed,
+    body::Body,
+    disposition::Disposition,
+    endpoint::KeyEndpoint,
+    grpc::{Grpc, GrpcCall, GrpcIdempotency, GrpcIdempotencyLayer},
+    layer::{IdempotencyLayer, IdempotencyLayerBuilder, LayerError},
+    problem::Problem,
+    scope::Scope,
+    service::Idempotency,
+};

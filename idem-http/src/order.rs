@@ -3,9 +3,13 @@
 use std::any::type_name;
 
 /// Types that must not be inside, and why.
-const OUTSIDE: [(&str, &str); 5] = [
+const OUTSIDE: [(&str, &str); 6] = [
     (
         "idem_http::service::Idempotency<",
+        "one layer for idempotency is inside of another: a request has one key",
+    ),
+    (
+        "idem_http::grpc::service::GrpcIdempotency<",
         "one layer for idempotency is inside of another: a request has one key",
     ),
     (

@@ -31,10 +31,10 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
-    name: &'static str,
-    title: &'static str,
-    detail: String,
-    retry_after: Option<Duration>,
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) detail: String,
+    pub(crate) retry_after: Option<Duration>,
     source: Option<Box<Error>>,
 }
 
@@ -116,6 +116,33 @@ impl Problem {
         .again(SOON)
     }
 
+    pub(crate) fn answer_not_kept() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "answer-not-kept",
+            "The request was done before",
+            "Its answer is no longer kept. Look at what it made in place of repeating it.",
+        )
+    }
+
+    pub(crate) fn streaming() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "streaming",
+            "Streaming calls have no idempotency keys",
+            "Nothing was done. A call with a key has one message.",
+        )
+    }
+
+    pub(crate) fn compressed() -> Self {
+        Self::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "compressed",
+            "The message is compressed, and its key is in it",
+            "Nothing was done. Send the message without compression.",
+        )
+    }
+
     pub(crate) fn overloaded() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -150,8 +177,8 @@ impl Problem {
         self.status
     }
 
-    /// Returns the problem as a response, and logs a cause that is the server's.
-    pub fn into_response(self) -> Response<Body> {
+    /// Logs a cause that is the server's.
+    pub(crate) fn log(&self) {
         if let Some(error) = &self.source
             && self.status.is_server_error()
         {
@@ -162,6 +189,11 @@ impl Problem {
                 "a request was not done"
             );
         }
+    }
+
+    /// Returns the problem as a response, and logs a cause that is the server's.
+    pub fn into_response(self) -> Response<Body> {
+        self.log();
         let details = json!({
             "type": format!("{TYPES}{}", self.name),
             "title": self.title,
@@ -200,12 +232,7 @@ impl From<Error> for Problem {
                 "Nothing was done. Ask for a key first.",
             ),
             Error::PayloadTooLarge { limit, .. } => Self::body_too_large(*limit),
-            Error::ResultTooLarge { .. } | Error::ResultErased { .. } => Self::new(
-                StatusCode::CONFLICT,
-                "answer-not-kept",
-                "The request was done before",
-                "Its answer is no longer kept. Look at what it made in place of repeating it.",
-            ),
+            Error::ResultTooLarge { .. } | Error::ResultErased { .. } => Self::answer_not_kept(),
             Error::DeadLettered { .. } => Self::failed(),
             Error::Panicked { .. } | Error::TimedOut { .. } => Self::interrupted(),
             Error::Codec { .. }

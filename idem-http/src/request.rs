@@ -1,5 +1,6 @@
 //! Requests as they are stored: what a letter shows, what must match for a key to be used again.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -7,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use idem_runtime::json::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::form_urlencoded;
 
 use crate::key::IdempotencyKey;
 
@@ -54,11 +56,14 @@ impl StoredRequest {
         kept: &[HeaderName],
         body: &Bytes,
     ) -> Self {
+        let uri = address(parts);
         let mut query = BTreeMap::<_, Vec<_>>::new();
-        let pairs = parts.uri.query().unwrap_or_default().as_bytes();
-        for (name, value) in url::form_urlencoded::parse(pairs) {
-            let values = query.entry(name.into_owned()).or_default();
-            values.push(value.into_owned());
+        for pair in uri.query().unwrap_or_default().split('&') {
+            let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
+            for (name, value) in form_urlencoded::parse(pair.as_bytes()) {
+                let values = query.entry(decoded(name, raw_name)).or_default();
+                values.push(decoded(value, raw_value));
+            }
         }
         let mut headers = BTreeMap::<_, Vec<_>>::new();
         for (name, value) in parts.headers.iter().filter(|(name, _)| kept.contains(name)) {
@@ -69,7 +74,7 @@ impl StoredRequest {
             scope,
             key: key.to_string(),
             method: parts.method.to_string(),
-            path: parts.uri.path().to_owned(),
+            path: uri.path().to_owned(),
             query,
             headers,
             body: StoredBody::new(&parts.headers, body),
@@ -103,13 +108,12 @@ impl StoredRequest {
     pub(crate) fn into_request(self) -> Result<Request<Bytes>, String> {
         let mut uri = self.path;
         if !self.query.is_empty() {
-            let mut query = url::form_urlencoded::Serializer::new(String::new());
-            for (name, values) in &self.query {
-                for value in values {
-                    query.append_pair(name, value);
-                }
-            }
-            uri = format!("{uri}?{}", query.finish());
+            let pairs = self.query.iter().flat_map(|(name, values)| {
+                let name = encoded(name);
+                let pair = move |value: &String| format!("{name}={}", encoded(value));
+                values.iter().map(pair)
+            });
+            uri = format!("{uri}?{}", pairs.collect::<Vec<_>>().join("&"));
         }
         let mut request = Request::new(self.body.into_bytes());
         let problem = |what: &str| format!("the letter's {what} is not one of HTTP");
@@ -153,6 +157,34 @@ impl StoredBody {
             Self::Text(text) => text.into(),
             Self::Base64(text) => STANDARD.decode(text).unwrap_or_default().into(),
         }
+    }
+}
+
+/// Returns where the client sent the request: inside of a `nest` of axum the URI is without the
+/// prefix, so that two routes would share their keys.
+fn address(parts: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(axum::extract::OriginalUri(uri)) = parts.extensions.get() {
+        return uri;
+    }
+    &parts.uri
+}
+
+/// Stands before a part of a query that is not UTF-8, and is kept as it was sent: decoded, parts
+/// that differ would be the same.
+const NOT_DECODED: char = char::REPLACEMENT_CHARACTER;
+
+fn decoded(part: Cow<'_, str>, raw: &str) -> String {
+    match part.contains(NOT_DECODED) {
+        true => format!("{NOT_DECODED}{raw}"),
+        false => part.into_owned(),
+    }
+}
+
+fn encoded(part: &str) -> String {
+    match part.strip_prefix(NOT_DECODED) {
+        Some(raw) => raw.to_owned(),
+        None => form_urlencoded::byte_serialize(part.as_bytes()).collect(),
     }
 }
 

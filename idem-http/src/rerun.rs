@@ -23,7 +23,11 @@ impl IdempotencyLayer {
     /// run of a letter says that no handler is registered.
     ///
     /// The request has the method, path, query and body of the letter, the headers that are stored,
-    /// and its [`IdempotencyKey`](crate::IdempotencyKey) in its extensions.
+    /// and its [`IdempotencyKey`](crate::IdempotencyKey) in its extensions. With the feature `axum`
+    /// the path is the client's: where the layer is inside of a `nest`, register the outer routes.
+    ///
+    /// The service lives as long as the ledger is open. An [`Idem`](idem_runtime::Idem) or a layer in
+    /// its state would keep the ledger open, until [`close`](idem_runtime::Idem::close).
     pub fn register<S, R>(&self, service: S)
     where
         S: Service<Request<Full<Bytes>>, Response = Response<R>> + Clone + Send + 'static,

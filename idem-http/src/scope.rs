@@ -46,10 +46,15 @@ impl Scope {
     }
 
     /// Takes the bearer token for the principal, by its hash. The token is not checked: that is
-    /// the work of a layer outside of this one.
+    /// the work of a layer outside of this one, which may look at another one where a request has
+    /// two `Authorization` headers, so such a request has no scope.
     pub fn bearer() -> Self {
         Self::hashed(|request| {
-            let value = request.headers.get(AUTHORIZATION)?.to_str().ok()?;
+            let mut values = request.headers.get_all(AUTHORIZATION).iter();
+            let (Some(value), None) = (values.next(), values.next()) else {
+                return None;
+            };
+            let value = value.to_str().ok()?;
             let (scheme, token) = value.split_once(' ')?;
             let token = token.trim_matches(' ');
             scheme

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, select};
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, HeaderName};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use idem_runtime::dead_letters::AttemptOutcome;
+use idem_runtime::trace::TraceContext;
 use idem_runtime::{Error, Idem, watch_replay};
 use tower_service::Service;
 use tracing::Instrument;
@@ -20,7 +21,7 @@ use tracing::Instrument;
 use crate::answer::mark;
 use crate::attempt::{Live, attempt, of_request, send};
 use crate::body::{Body, BoxError, Read, boxed, read};
-use crate::failure::{self, Failure};
+use crate::failure::Failure;
 use crate::key::IdempotencyKey;
 use crate::layer::{Options, Settings};
 use crate::problem::Problem;
@@ -33,18 +34,24 @@ pub struct Idempotency<S> {
     inner: S,
 }
 
+/// Encodings that a client of gRPC takes.
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
 /// In the extensions of a request that has been through a layer.
 #[derive(Clone)]
 struct Inside;
 
 /// A request that may run.
-struct Keyed {
+pub(crate) struct Keyed {
     stored: StoredRequest,
     parts: Parts,
     body: Bytes,
+    /// What must match, where it is not read from the stored request.
+    fingerprint: Option<Vec<u8>>,
 }
 
-enum Prepared<B> {
+/// What becomes of a request.
+pub(crate) enum Prepared<B> {
     /// The layer has no part in it.
     Pass(Request<B>),
     Refuse(Problem),
@@ -77,18 +84,36 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (settings, inner) = (Arc::clone(&self.settings), self.inner.clone());
         Box::pin(async move {
-            match prepare(&settings.options, request).await {
-                Prepared::Pass(request) => Ok(send(inner, request).await?.map(boxed)),
-                Prepared::Refuse(problem) => Ok(problem.into_response()),
-                Prepared::Run(keyed) => {
-                    let (wait, clock) = (settings.options.wait, settings.idem.clock());
-                    let start = Arc::new(Start::default());
-                    let answered = answered(settings, inner, *keyed, Arc::clone(&start));
-                    let longest = wait.map(|wait| clock.sleep(wait));
-                    detached(answered, &start, longest).await
-                }
-            }
+            let prepared = prepare(&settings.options, request).await;
+            respond(settings, inner, prepared).await
         })
+    }
+}
+
+/// Returns what the client gets.
+pub(crate) async fn respond<S, B, R>(
+    settings: Arc<Settings>,
+    inner: S,
+    prepared: Prepared<B>,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Display + Send + 'static,
+    B: From<Bytes> + Send + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    match prepared {
+        Prepared::Pass(request) => Ok(send(inner, request).await?.map(boxed)),
+        Prepared::Refuse(problem) => Ok(settings.options.refuse(problem)),
+        Prepared::Run(keyed) => {
+            let (wait, clock) = (settings.options.wait, settings.idem.clock());
+            let options = Arc::clone(&settings.options);
+            let start = Arc::new(Start::default());
+            let answered = answered(settings, inner, *keyed, Arc::clone(&start));
+            let longest = wait.map(|wait| clock.sleep(wait));
+            detached(&options, answered, &start, longest).await
+        }
     }
 }
 
@@ -97,8 +122,7 @@ async fn prepare<B>(options: &Options, request: Request<B>) -> Prepared<B>
 where
     B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    if !options.methods.contains(request.method()) || request.extensions().get::<Inside>().is_some()
-    {
+    if !options.methods.contains(request.method()) || is_inside(&request) {
         return Prepared::Pass(request);
     }
     let key = match IdempotencyKey::from_headers(request.headers()) {
@@ -107,31 +131,51 @@ where
         Ok(None) => return Prepared::Pass(request),
         Err(why) => return Prepared::Refuse(Problem::key_invalid(why)),
     };
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let Some(scope) = options.scope.of(&parts) else {
         return Prepared::Refuse(Problem::no_principal());
     };
     let limit = options.largest_request;
     let body = match read(body, limit).await {
-        Ok(Read::Whole(body)) => body,
+        Ok(Read::Whole(body, _)) => body,
         Ok(Read::TooLarge(_)) => return Prepared::Refuse(Problem::body_too_large(limit)),
         Err(_) => return Prepared::Refuse(Problem::body_cut()),
     };
+    prepared(options, scope, key, parts, body, None)
+}
+
+/// Returns whether a layer outside of this one has the request.
+pub(crate) fn is_inside<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<Inside>().is_some()
+}
+
+/// Returns a request that may run.
+pub(crate) fn prepared<B>(
+    options: &Options,
+    scope: String,
+    key: IdempotencyKey,
+    mut parts: Parts,
+    body: Bytes,
+    fingerprint: Option<Vec<u8>>,
+) -> Prepared<B> {
     let stored = StoredRequest::new(scope, &key, &parts, &options.stored_headers, &body);
     // What is recorded is not encoded for one client: that is done outside, for each.
     parts.headers.remove(ACCEPT_ENCODING);
+    parts.headers.remove(GRPC_ACCEPT_ENCODING);
     parts.extensions.insert(key);
     parts.extensions.insert(Inside);
     Prepared::Run(Box::new(Keyed {
         stored,
         parts,
         body,
+        fingerprint,
     }))
 }
 
 /// Runs the request in a task of its own, so that a client that hangs up does not stop the handler.
 /// One that has not started when `longest` is ready is given up.
 async fn detached<E: Send + 'static>(
+    options: &Options,
     answered: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
     start: &Start,
     longest: Option<BoxFuture<'static, ()>>,
@@ -144,13 +188,13 @@ async fn detached<E: Send + 'static>(
             Either::Right(((), task)) if start.give_up() => {
                 // It waits for the first request, and its body can start no more.
                 task.abort();
-                return Ok(Problem::in_progress().into_response());
+                return Ok(options.refuse(Problem::in_progress()));
             }
             Either::Right(((), task)) => task.await,
         },
     };
     // The task has no panic of its own; the runtime may stop before it ends.
-    joined.unwrap_or_else(|_| Ok(Problem::interrupted().into_response()))
+    joined.unwrap_or_else(|_| Ok(options.refuse(Problem::interrupted())))
 }
 
 /// Calls the handler, and returns what the client gets.
@@ -167,22 +211,27 @@ where
     B: From<Bytes> + Send + 'static,
     R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let idem = settings.idem.clone();
+    let (idem, options) = (settings.idem.clone(), Arc::clone(&settings.options));
     let Keyed {
         stored,
         parts,
         body,
+        fingerprint,
     } = keyed;
-    let call = of_request(idem.call(&settings.handler), &stored)
-        .fingerprint(&stored.fingerprint(&settings.options.left_out));
+    let call = of_request(idem.call(&settings.handler), &stored);
+    let call = match fingerprint {
+        None => call.fingerprint(&stored.fingerprint(&options.left_out)),
+        Some(bytes) => call.fingerprint(&(parts.uri.path(), blake3::hash(&bytes).as_bytes())),
+    };
+    let call = call.trace(TraceContext::from_headers(&parts.headers));
     drop(stored);
     let live = Arc::new(Live::default());
     let attempt = {
-        let live = Arc::clone(&live);
+        let (live, options) = (Arc::clone(&live), Arc::clone(&options));
         move || {
             let request = Request::from_parts(parts.clone(), B::from(body.clone()));
             let (start, live) = (Arc::clone(&start), Arc::clone(&live));
-            let options = Arc::clone(&settings.options);
+            let options = Arc::clone(&options);
             let inner = inner.clone();
             async move {
                 if !start.begin() {
@@ -195,34 +244,34 @@ where
     let (result, replayed) = watch_replay(call.run(attempt)).await;
     let live = live.take();
     match (result, replayed) {
-        (Ok(answer), Some(replayed)) => Ok(marked(answer.into_response(), replayed.age)),
-        (Ok(answer), None) => Ok(live.unwrap_or_else(|| answer.into_response())),
+        (Ok(answer), Some(replayed)) => Ok(marked(options.recorded(answer), replayed.age)),
+        (Ok(answer), None) => Ok(live.unwrap_or_else(|| options.recorded(answer))),
         (Err(Failure::Failed(_) | Failure::Outage(_)), _) => {
-            Ok(live.unwrap_or_else(|| Problem::interrupted().into_response()))
+            Ok(live.unwrap_or_else(|| options.refuse(Problem::interrupted())))
         }
         (Err(Failure::Released), _) => {
-            Ok(live.unwrap_or_else(|| Problem::in_progress().into_response()))
+            Ok(live.unwrap_or_else(|| options.refuse(Problem::in_progress())))
         }
         (Err(Failure::Service(error)), _) => Err(error),
-        (Err(Failure::Idem(error)), _) => Ok(refused(&idem, error).await),
+        (Err(Failure::Idem(error)), _) => Ok(refused(&idem, &options, error).await),
     }
 }
 
 /// Returns what a client gets where idem refused: the last failure of a request that was given up,
 /// else a problem.
-async fn refused(idem: &Idem, error: Error) -> Response<Body> {
+async fn refused(idem: &Idem, options: &Options, error: Error) -> Response<Body> {
     if let Error::DeadLettered { id, .. } = &error
         && let Ok(Some(letter)) = idem.dead_letters().get(id).await
         && let Some(last) = letter.attempts.last()
     {
         let failed = matches!(last.outcome, AttemptOutcome::Failed);
         let text = last.error.as_deref().filter(|_| failed);
-        let answer = text.and_then(failure::answer);
-        let answer = answer.unwrap_or_else(|| Problem::failed().into_response());
+        let answer = text.and_then(|text| options.last_failure(text));
+        let answer = answer.unwrap_or_else(|| options.refuse(Problem::failed()));
         let age = idem.clock().now().duration_since(letter.died_at);
         return marked(answer, age.try_into().ok());
     }
-    Problem::from(error).into_response()
+    options.refuse(Problem::from(error))
 }
 
 /// Says that an answer is a replay, and how old it is.

@@ -1,6 +1,7 @@
 //! What an error of the database says about a request, by its code and never by its words.
 
 use std::error::Error;
+use std::time::Duration;
 
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
@@ -23,6 +24,20 @@ pub(crate) fn of_connecting(error: sqlx::Error) -> StoreError {
     told(StoreErrorKind::Away, error)
 }
 
+/// Classifies the error of an attempt's transaction, which the server ends after `idle` without a
+/// statement: its commit then never came.
+pub(crate) fn of_transaction(error: sqlx::Error, idle: Duration) -> StoreError {
+    if database(&error).is_none_or(|error| error.code() != IDLE) {
+        return of_statement(error);
+    }
+    let message = format!(
+        "the body ran no statement in its transaction for {idle:?}, the lease, and PostgreSQL rolled it \
+         back: do what takes long before `transaction()`, or open the ledger with a longer \
+         `Postgres::lease`"
+    );
+    StoreError::new(StoreErrorKind::Refused, message).source(SqlState(IDLE.to_owned()))
+}
+
 /// Returns whether a connection can be used after an error.
 pub(crate) fn leaves_connection(error: &sqlx::Error) -> bool {
     // A primary that was demoted answers, but takes no write any more.
@@ -31,6 +46,9 @@ pub(crate) fn leaves_connection(error: &sqlx::Error) -> bool {
 
 pub(crate) const READ_ONLY: &str = "25006";
 const ABORTED: &str = "25P02";
+/// What ends a session whose transaction stood still.
+const IDLE: &str = "25P03";
+const TOO_MANY_CONNECTIONS: &str = "53300";
 pub(crate) const UNIQUE_VIOLATION: &str = "23505";
 
 fn database(error: &sqlx::Error) -> Option<&PgDatabaseError> {
@@ -106,6 +124,10 @@ fn in_words(error: &PgDatabaseError) -> String {
             more in this transaction: return its error from the body, or run what may fail in a \
             savepoint"
             .to_owned(),
+        Some("53") if code == TOO_MANY_CONNECTIONS => format!(
+            "{}: allow more connections, or open fewer; docs/postgres.md says how many a process takes",
+            error.message()
+        ),
         _ => error.message().to_owned(),
     }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind, UNFINISHED_MIGRATION};
 use jiff::Timestamp;
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Connection, Row};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{Connection, Postgres, Row, SqlSafeStr};
 use tokio::time::timeout;
 
-use crate::error::of_statement;
+use crate::error::{of_connecting, of_statement};
 use crate::schema::Schema;
 use crate::time::Time;
 
@@ -216,11 +217,14 @@ impl Health {
     }
 
     async fn of(schema: &Schema, on: &mut PgConnection) -> Result<Self, StoreError> {
-        let row = sqlx::query(SERVER).fetch_one(&mut *on).await;
+        // One session answers all, behind a pooler too.
+        let begun = sqlx::raw_sql("BEGIN READ ONLY").execute(&mut *on).await;
+        begun.map_err(of_connecting)?;
+        let row = unnamed(SERVER).fetch_one(&mut *on).await;
         let mut health = row
             .and_then(|row| Self::of_server(&row))
             .map_err(of_statement)?;
-        let rows = sqlx::query(STANDBYS).fetch_all(&mut *on).await;
+        let rows = unnamed(STANDBYS).fetch_all(&mut *on).await;
         health.standbys = each(rows, |row| {
             Ok(Standby {
                 name: row.try_get(0)?,
@@ -228,7 +232,7 @@ impl Health {
                 lag: millis(row.try_get(2)?),
             })
         })?;
-        let rows = sqlx::query(HORIZON).fetch_all(&mut *on).await;
+        let rows = unnamed(HORIZON).fetch_all(&mut *on).await;
         let horizon = each(rows, |row| {
             Ok(Horizon {
                 holder: row.try_get(0)?,
@@ -237,12 +241,9 @@ impl Health {
             })
         });
         health.horizon = horizon?.pop();
-        let rows = sqlx::query(LACKS)
-            .bind(schema.name())
-            .fetch_all(&mut *on)
-            .await;
+        let rows = unnamed(LACKS).bind(schema.name()).fetch_all(&mut *on).await;
         health.lacks = each(rows, |row| row.try_get(0))?;
-        let rows = sqlx::query(TABLES)
+        let rows = unnamed(TABLES)
             .bind(schema.name())
             .fetch_all(&mut *on)
             .await;
@@ -257,7 +258,7 @@ impl Health {
         }
         health.schema_version = schema.version(on).await?;
         if health.schema_version == health.known_version {
-            let query = sqlx::query(schema.sql(LEDGER)).bind(UNFINISHED_MIGRATION.as_bytes());
+            let query = unnamed(schema.sql(LEDGER)).bind(UNFINISHED_MIGRATION.as_bytes());
             let row = query.fetch_one(on).await;
             let ledger = row.and_then(|row| {
                 Ok(LedgerHealth {
@@ -299,6 +300,11 @@ impl Health {
             ledger: None,
         })
     }
+}
+
+/// Returns a query whose name does not stay in a session that others have next.
+fn unnamed<'q>(sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(sql).persistent(false)
 }
 
 fn table(row: &PgRow) -> sqlx::Result<Table> {

@@ -6,6 +6,7 @@ pub mod health;
 mod link;
 mod names;
 mod postgres;
+mod room;
 mod runtimes;
 mod schema;
 mod sessions;

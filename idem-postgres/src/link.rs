@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, Postgres, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::error::{leaves_connection, of_connecting, of_statement};
+use crate::error::{leaves_connection, of_connecting, of_statement, said};
 
 /// How long a connection may take to be made.
 pub(crate) const CONNECTING: Duration = Duration::from_secs(4);
@@ -74,13 +74,14 @@ impl Link {
         let connecting = timeout(CONNECTING, self.options.connect()).await;
         let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
         let connection = connecting.unwrap_or_else(|_| Err(late()));
-        connection.map_err(of_connecting)
+        connection.map_err(|error| self.of_connecting(error))
     }
 
     /// Connects to the primary.
     pub(crate) async fn connect(&self, more: &[(&str, &str)]) -> Result<PgConnection, StoreError> {
         let connecting = async {
-            let mut connection = self.session(more).connect().await.map_err(of_connecting)?;
+            let connected = self.session(more).connect().await;
+            let mut connection = connected.map_err(|error| self.of_connecting(error))?;
             // Not prepared: a pooler may send the next message to another session.
             let standby = sqlx::raw_sql("SELECT pg_is_in_recovery()")
                 .fetch_one(&mut connection)
@@ -99,6 +100,17 @@ impl Link {
             let message = "no connection was made in time";
             Err(StoreError::new(StoreErrorKind::Away, message))
         })
+    }
+
+    /// Classifies the error of a connection that could not be made, maybe because of a pooler.
+    fn of_connecting(&self, error: sqlx::Error) -> StoreError {
+        let mut error = of_connecting(error);
+        // PgBouncer's answer to all that it cannot do, a session's settings among it.
+        if !self.bounced && said(&error, "08P01") {
+            error.message += "; through PgBouncer, open with `pgbouncer(true)`, or `pgbouncer=true` in \
+                              the URL";
+        }
+        error
     }
 
     /// Returns a pool of one session of idem's own, as a listener needs it, which connects when it is

@@ -9,16 +9,19 @@ use idem_runtime::ledger::{Context, LedgerError};
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 
-use crate::error::said;
 use crate::health::Health;
 use crate::link::Link;
+use crate::room::Room;
 use crate::schema::Schema;
 use crate::sessions::Sessions;
 use crate::store::PostgresStore;
 use crate::viewer::Viewer;
 
-/// How many reads may be under way beside each other.
+/// How many reads of a runtime may be under way beside each other.
 const READS: u32 = 4;
+
+/// The connections of a runtime for writes: a batch waits for nothing but the one before.
+const WRITES: u32 = 2;
 
 /// The pause before an opening that waits for the server tries again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -59,8 +62,14 @@ impl Postgres {
 
     /// Returns the settings of a ledger in the database of this URL. What the URL leaves out is
     /// taken from the variables of the environment that `libpq` knows, such as `PGPASSWORD`, and
-    /// from the file `.pgpass`.
+    /// from the file `.pgpass`. The parameter `pgbouncer=true` is the same as
+    /// [`pgbouncer(true)`](Self::pgbouncer).
     pub fn new(url: &str) -> Self {
+        let (url, bounced) = without_pgbouncer(url);
+        Self::at(&url).pgbouncer(bounced)
+    }
+
+    fn at(url: &str) -> Self {
         // The error would quote the URL, in which a password may be.
         let unreadable =
             "the URL of the database cannot be read: write postgres://USER@HOST/DATABASE";
@@ -196,14 +205,7 @@ impl Postgres {
         let refused = |message: String| StoreError::new(StoreErrorKind::Refused, message);
         let schema = Schema::named(&self.schema)?;
         let link = Link::new(self.options.map_err(refused)?, self.bounced);
-        let connected = link.connect(&[("plan_cache_mode", "auto")]).await;
-        let mut connection = connected.map_err(|mut error| {
-            // PgBouncer's answer to all that it cannot do, a session's settings among it.
-            if !self.bounced && said(&error, "08P01") {
-                error.message += "; through PgBouncer, open with `pgbouncer(true)`";
-            }
-            error
-        })?;
+        let mut connection = link.connect(&[("plan_cache_mode", "auto")]).await?;
         schema.check_server(&mut connection).await?;
         if self.migrates {
             schema.migrate(&mut connection).await?;
@@ -213,21 +215,34 @@ impl Postgres {
                  that may make them, or run the statements of `idem_postgres::schema_sql`",
             ));
         }
+        let mut room = Room {
+            writes: WRITES,
+            reads: READS,
+            transactions: self.connections,
+        };
+        // The limits are those of the pooler's own connections.
+        if !self.bounced {
+            room = room.within_limits(&mut connection).await?;
+        }
         // Closed it is in any case.
         let _ = connection.close().await;
         let reads = match self.pool {
             Some(pool) => Sessions::of_service(link.clone(), pool),
-            None => Sessions::with_settings(link.clone(), READS),
+            None => Sessions::with_settings(link.clone(), room.reads),
         };
-        let transactions = Sessions::of_transactions(link.clone(), self.connections);
-        Ok(PostgresStore::new(
-            schema,
-            &link,
-            reads,
-            transactions,
-            self.lease,
-        ))
+        Ok(PostgresStore::new(schema, &link, reads, room, self.lease))
     }
+}
+
+/// Takes the parameter that sqlx does not know out of a URL, and returns whether it was `true`.
+fn without_pgbouncer(url: &str) -> (String, bool) {
+    let Some((place, parameters)) = url.split_once('?') else {
+        return (url.to_owned(), false);
+    };
+    let is_ours = |parameter: &&str| matches!(*parameter, "pgbouncer=true" | "pgbouncer=false");
+    let (ours, others): (Vec<_>, Vec<_>) = parameters.split('&').partition(is_ours);
+    let bounced = ours.last() == Some(&"pgbouncer=true");
+    (format!("{place}?{}", others.join("&")), bounced)
 }
 
 /// A ledger that is being opened.

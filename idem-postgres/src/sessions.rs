@@ -103,10 +103,32 @@ impl Sessions {
     pub(crate) async fn lend(&self) -> Result<Session, StoreError> {
         let held = match &self.source {
             Source::Own(own) => own.lend(&self.link).await?,
-            Source::Service(pool) => Held::Service(pool.acquire().await.map_err(of_connecting)?),
+            Source::Service(pool) => match pool.acquire().await {
+                Ok(connection) => Held::Service(connection),
+                // sqlx does not say whether it could not connect, and why.
+                Err(error @ sqlx::Error::PoolTimedOut) => {
+                    let why = self.link.connect_plainly().await.err();
+                    return Err(why.unwrap_or_else(|| of_connecting(error)));
+                }
+                Err(error) => return Err(of_connecting(error)),
+            },
         };
         Ok(Session {
             held: Some(held),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Returns a session if one is connected and free: it waits for none. The service's are not lent so.
+    pub(crate) async fn idle(&self) -> Option<Session> {
+        let Source::Own(own) = &self.source else {
+            return None;
+        };
+        let pool = own.pool();
+        let permit = Arc::clone(&pool.free).try_acquire_owned().ok()?;
+        let connection = pool.idle().await?;
+        Some(Session {
+            held: Some(Held::Own(connection, pool, permit)),
             runtime: Handle::current(),
         })
     }

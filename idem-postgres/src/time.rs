@@ -4,13 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef};
 use sqlx::{Decode, Encode, Postgres, Type};
 
 /// 1 January 2000, from which PostgreSQL counts, in microseconds after 1970.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// A `timestamptz`. What is finer than a microsecond is rounded up, so that nothing is due early.
+/// A `timestamptz`. What is finer than a microsecond is rounded up, so that nothing is due early. In an
+/// answer that comes as text it is a `bigint`, of microseconds after 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(pub(crate) Timestamp);
 
@@ -45,7 +46,12 @@ impl Encode<'_, Postgres> for Time {
 
 impl Decode<'_, Postgres> for Time {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
-        let micros = i64::from_be_bytes(value.as_bytes()?.try_into()?).saturating_add(EPOCH);
+        let micros = match value.format() {
+            PgValueFormat::Binary => {
+                i64::from_be_bytes(value.as_bytes()?.try_into()?).saturating_add(EPOCH)
+            }
+            PgValueFormat::Text => value.as_str()?.parse()?,
+        };
         // The ends are none that this function knows.
         let end = if micros > 0 {
             Timestamp::MAX

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use idem_runtime::ledger::AttemptTransaction;
 use idem_runtime::ledger::shared::{Runner, StoreError, StoreErrorKind, StoreTransaction, Write};
-use jiff::Timestamp;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::error::{leaves_connection, of_connecting, of_statement};
+use crate::error::{leaves_connection, of_statement, of_transaction};
 use crate::feed::Feed;
 use crate::schema::Schema;
-use crate::sessions::{Session, Sessions};
+use crate::sessions::Session;
 use crate::store::ToldTime;
 use crate::store::write::{Answer, last_statements, statement};
+use crate::time::Time;
 
 /// Returns the statement that begins an attempt's transaction. A setting says whose it is, as long as it
 /// is open.
@@ -101,6 +101,8 @@ impl fmt::Debug for Transaction {
 pub struct PostgresTransaction {
     open: Open,
     schema: Schema,
+    /// After which time without a statement the server ends it.
+    idle: Duration,
     time: Arc<ToldTime>,
     feed: Arc<Feed>,
     /// What it writes.
@@ -115,20 +117,21 @@ impl fmt::Debug for PostgresTransaction {
 }
 
 impl PostgresTransaction {
-    pub(crate) async fn begin(
-        sessions: &Sessions,
-        begin: &str,
-        schema: &Schema,
-        time: &Arc<ToldTime>,
-        feed: &Arc<Feed>,
-    ) -> Result<Self, StoreError> {
-        Ok(Self {
-            open: Open::begin(sessions, begin).await?,
-            schema: schema.clone(),
-            time: Arc::clone(time),
-            feed: Arc::clone(feed),
+    pub(crate) fn new(
+        open: Open,
+        schema: Schema,
+        idle: Duration,
+        time: Arc<ToldTime>,
+        feed: Arc<Feed>,
+    ) -> Self {
+        Self {
+            open,
+            schema,
+            idle,
+            time,
+            feed,
             written: Vec::new(),
-        })
+        }
     }
 }
 
@@ -147,14 +150,24 @@ impl DerefMut for PostgresTransaction {
 }
 
 /// A session in a transaction. Dropped, it rolls back where it is used.
-struct Open(Option<Session>);
+pub(crate) struct Open(Option<Session>);
 
 impl Open {
-    async fn begin(sessions: &Sessions, begin: &str) -> Result<Self, StoreError> {
-        let mut session = sessions.lend().await?;
+    /// Begins a transaction with the statement that [`begin`] returns.
+    pub(crate) async fn begin(mut session: Session, begin: &str) -> sqlx::Result<Self> {
         let begin = sqlx::raw_sql(AssertSqlSafe(begin.to_owned()));
-        begin.execute(&mut *session).await.map_err(of_connecting)?;
+        begin.execute(&mut *session).await?;
         Ok(Self(Some(session)))
+    }
+
+    /// Begins one with statements of which one is a query, and returns that one's row.
+    pub(crate) async fn begin_after_query(
+        mut session: Session,
+        statements: String,
+    ) -> sqlx::Result<(Self, PgRow)> {
+        let answer = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_all(&mut *session);
+        let row = answer.await?.pop().ok_or(sqlx::Error::RowNotFound)?;
+        Ok((Self(Some(session)), row))
     }
 
     /// Notes that the transaction was committed.
@@ -221,7 +234,7 @@ impl StoreTransaction for PostgresTransaction {
             let statement = statement(&self.schema, runner, latest, &writes, true)?;
             let rows = statement.fetch_all(&mut *self.open).await;
             // Nothing of it takes place before the commit.
-            let rows = rows.map_err(|error| of_statement(error).before_commit())?;
+            let rows = rows.map_err(|error| of_transaction(error, self.idle).before_commit())?;
             let answer = Answer::of(&rows)?;
             let now = self.time.tell(answer.now);
             // If the server's clock was set, it was not late.
@@ -249,20 +262,19 @@ impl StoreTransaction for PostgresTransaction {
 
     async fn finish(mut self, runner: &Runner, write: Write) -> Result<bool, StoreError> {
         let last = last_statements(&self.schema, runner, self.time.latest(), &write)?;
-        let (mut now, mut failed) = (None, None);
+        let (mut now, mut failed) = (None::<Time>, None);
         {
             let mut answers = sqlx::raw_sql(AssertSqlSafe(last)).fetch(&mut *self.open);
             while let Some(answer) = answers.next().await {
                 match answer {
-                    Ok(row) => now = Some(row.try_get(0).map_err(of_statement)?),
+                    Ok(row) => now = Some(row.try_get_unchecked(0).map_err(of_statement)?),
                     Err(error) => failed = Some(error),
                 }
             }
         }
         match (now, failed) {
             (Some(now), None) => {
-                let now = Timestamp::from_microsecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
-                self.time.tell(now);
+                self.time.tell(now.0);
                 self.written.push(write);
                 self.feed.wrote(self.written.iter());
                 self.open.end();
@@ -279,7 +291,10 @@ impl StoreTransaction for PostgresTransaction {
                 }
                 Ok(as_expected)
             }
-            (_, error) => Err(of_statement(error.unwrap_or(sqlx::Error::RowNotFound))),
+            (_, error) => {
+                let error = error.unwrap_or(sqlx::Error::RowNotFound);
+                Err(of_transaction(error, self.idle))
+            }
         }
     }
 }

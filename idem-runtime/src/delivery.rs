@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use tracing::{Instrument, Span};
 
 use crate::call::Frame;
 use crate::call::wait::wait;
@@ -16,6 +17,7 @@ use crate::handler::Handler;
 use crate::idem::Idem;
 use crate::idem::current;
 use crate::protocol::{Origin, Reason};
+use crate::trace::{self, TraceContext};
 
 /// The pause before a message comes again whose obstacle has no known end: the same message is in
 /// flight elsewhere, or the ledger cannot be reached.
@@ -286,8 +288,9 @@ impl Idem {
         handler: F,
     ) -> Delivered<F::Output> {
         let delivery = Delivery::new(origin);
-        let output =
-            current::scope(self.clone(), DELIVERY.scope(Arc::clone(&delivery), handler)).await;
+        let span = delivery.span();
+        let handled = DELIVERY.scope(Arc::clone(&delivery), handler);
+        let output = current::scope(self.clone(), handled).instrument(span).await;
         Delivered {
             output,
             verdict: self.learned(name, &delivery).await,
@@ -313,8 +316,10 @@ impl Idem {
     /// [`deliver`](Self::deliver) for a handler that is not async. Catch panics inside it, too.
     pub fn sync_deliver<T>(&self, origin: Origin, handler: impl FnOnce() -> T) -> Delivered<T> {
         let delivery = Delivery::new(origin);
-        let output = current::sync_scope(self.clone(), || {
-            DELIVERY.sync_scope(Arc::clone(&delivery), handler)
+        let output = delivery.span().in_scope(|| {
+            current::sync_scope(self.clone(), || {
+                DELIVERY.sync_scope(Arc::clone(&delivery), handler)
+            })
         });
         Delivered {
             output,
@@ -327,6 +332,8 @@ impl Idem {
 #[derive(Debug)]
 pub(crate) struct Delivery {
     origin: Arc<Origin>,
+    /// The trace that the message brought.
+    trace: Option<Arc<TraceContext>>,
     /// The body that began it, if any. Calls of bodies inside it do not count.
     within: Option<Arc<Frame>>,
     calls: Mutex<Calls>,
@@ -356,6 +363,7 @@ impl Delivery {
             redacting: SmallVec::new(),
         });
         Arc::new(Self {
+            trace: origin.trace().map(Arc::new),
             origin: Arc::new(origin),
             within: Frame::current(),
             calls,
@@ -364,6 +372,14 @@ impl Delivery {
 
     pub(crate) fn origin(&self) -> Arc<Origin> {
         Arc::clone(&self.origin)
+    }
+
+    pub(crate) fn trace(&self) -> Option<Arc<TraceContext>> {
+        self.trace.clone()
+    }
+
+    fn span(&self) -> Span {
+        trace::span::delivery(&self.origin, self.trace.as_deref())
     }
 
     /// Counts a call that begins here, unless a body makes it.

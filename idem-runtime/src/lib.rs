@@ -61,6 +61,7 @@ pub mod outbox;
 pub mod pause;
 pub mod protocol;
 pub mod seal;
+pub mod trace;
 
 pub use call::{Attempt, HandlerCall, Replayed, attempt, found_existing, watch_replay};
 pub use delivery::{Delivered, Verdict};

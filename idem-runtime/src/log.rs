@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::idem::Idem;
 use crate::idem::shared::Shared;
 use crate::ledger::LedgerError;
 use crate::protocol::{AttemptOutcome, DeadLetter, RecordId};
@@ -35,6 +36,8 @@ enum Kind {
     DeadLetter,
     NotCommitted,
     NotRecorded,
+    /// Of a broker, with the plural of what its lines are about.
+    Broker(&'static str),
 }
 
 /// The lines of one handler and kind in the current period.
@@ -212,20 +215,21 @@ impl Summary {
             over,
         } = self;
         let what = kind.plural();
-        match over {
-            None if kind.is_error() => {
-                tracing::error!(handler, left_out, error, "… and {left_out} more {what}");
-            }
-            None => tracing::warn!(handler, left_out, error, "… and {left_out} more {what}"),
+        let text = match over {
+            None => format!("… and {left_out} more {what}"),
             // Where the others were seen, this one is seen.
             Some(Storm { since, left_out }) => {
                 // The first summary came a period after the first line.
                 let took = now.duration_since(*since).as_secs() + 1;
-                tracing::warn!(
-                    handler,
-                    "{what}: the storm is over; {left_out} lines were left out in {took} s"
-                );
+                format!("{what}: the storm is over; {left_out} lines were left out in {took} s")
             }
+        };
+        match kind {
+            Kind::Broker(_) => tracing::warn!(source = handler, left_out, error, "{text}"),
+            _ if kind.is_error() && over.is_none() => {
+                tracing::error!(handler, left_out, error, "{text}");
+            }
+            _ => tracing::warn!(handler, left_out, error, "{text}"),
         }
     }
 }
@@ -238,11 +242,22 @@ impl Kind {
             Self::DeadLetter => "dead letters",
             Self::NotCommitted => "transactions that were not committed",
             Self::NotRecorded => "ends of attempts that could not be recorded",
+            Self::Broker(plural) => plural,
         }
     }
 
     fn is_error(self) -> bool {
         matches!(self, Self::DeadLetter | Self::NotRecorded)
+    }
+}
+
+impl Idem {
+    /// Returns whether a consumer or a relay logs a line about this source. `lines` is the plural of
+    /// what it is about. A line that is not logged is counted and summed up.
+    #[doc(hidden)]
+    pub fn logs(&self, lines: &'static str, source: &str, error: &str) -> bool {
+        let log = &self.shared().log;
+        log.takes(Kind::Broker(lines), source, error)
     }
 }
 

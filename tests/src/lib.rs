@@ -25,6 +25,9 @@ mod outages {}
 #[doc = include_str!("../../docs/outbox.md")]
 mod outbox {}
 
+#[doc = include_str!("../../docs/monitoring.md")]
+mod monitoring {}
+
 #[doc = include_str!("../../docs/operations.md")]
 mod operations {}
 

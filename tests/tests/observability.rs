@@ -16,13 +16,14 @@ use std::time::Duration;
 use idem_runtime::pause::PauseRules;
 use idem_runtime::protocol::Actor;
 use idem_runtime::testing::{ManualClock, MemoryLedger, open_on, temporary_with};
-use idem_runtime::{Error, Filter, Idem, idempotent};
+use idem_runtime::{Error, Filter, Idem, Origin, idempotent};
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use written::Written;
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const SECRET: &str = "4111-1111-1111-1111";
 
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +88,12 @@ struct Buyer {
     phone_no: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     coupon: Option<&'static str>,
+}
+
+#[idempotent(name = "seen.traced", key = "id")]
+async fn traced(id: u32) -> Result<u32, Oops> {
+    tracing::info!("in the body of {id}");
+    Ok(id)
 }
 
 struct Seen {
@@ -185,6 +192,10 @@ async fn story() {
                 },
             )
             .unwrap();
+        }
+        for _ in 0..2 {
+            let origin = Origin::new("memory", "orders").header("traceparent", TRACEPARENT);
+            idem.deliver(origin, traced(7)).await.output.unwrap();
         }
         let letters = idem.dead_letters();
         let letter = letters
@@ -404,7 +415,7 @@ fn what_a_caller_got_can_be_followed() {
     ] {
         let (key, outcome) = (format!("key=\"{key}\""), format!("outcome=\"{outcome}\""));
         assert_eq!(
-            lines(&["handler=\"seen.pay\"", &key, &outcome]).len(),
+            lines(&["call ended", "handler=\"seen.pay\"", &key, &outcome]).len(),
             times,
             "{key} {outcome}"
         );
@@ -456,6 +467,17 @@ fn a_call_that_is_refused_before_it_reaches_the_ledger_is_counted_and_can_be_fol
         lines(&["handler=\"seen.pay\"", "key=\"large\"", "payload_too_large"]).len(),
         1
     );
+}
+
+#[test]
+fn lines_of_a_delivery_name_its_trace_and_a_replay_that_of_the_run() {
+    let trace = "trace_id=\"4bf92f3577b34da6a3ce929d0e0e4736\"";
+    let delivery = "idem.delivery{otel.name=process orders";
+    let body = lines(&["in the body of 7", delivery, "idem.attempt{", trace]);
+    assert_eq!(body.len(), 1, "{:#?}", lines(&["seen.traced"]));
+    let replay = format!("recorded_{trace}");
+    let replays = lines(&["idem.replay{", "handler=\"seen.traced\"", &replay, "close"]);
+    assert_eq!(replays.len(), 1, "{:#?}", lines(&["idem.replay"]));
 }
 
 #[test]

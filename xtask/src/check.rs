@@ -51,6 +51,21 @@ pub(crate) fn run() -> anyhow::Result<()> {
     )
     .run()?;
     Stage::cargo(
+        "Lints of a client without a ledger",
+        &[
+            "clippy",
+            "-p",
+            "idem-http",
+            "--no-default-features",
+            "--features",
+            "reqwest-middleware",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )
+    .run()?;
+    Stage::cargo(
         "Docs",
         &["doc", "--workspace", "--no-deps", "--all-features"],
     )

@@ -58,6 +58,14 @@ pub(crate) const PGBOUNCER: Package = Package {
     tests: "the tests on PostgreSQL through PgBouncer",
 };
 
+/// A ledger on a server in memory.
+pub(crate) const REDIS: Package = Package {
+    name: "redis-server",
+    programs: &["redis-server"],
+    variable: Some("IDEM_TEST_REDIS"),
+    tests: "the tests on Redis",
+};
+
 /// Checks and runs the alert rules.
 pub(crate) const PROMETHEUS: Package = Package {
     name: "prometheus",
@@ -82,12 +90,7 @@ pub(crate) const ALL: [Package; 8] = [
         variable: Some("IDEM_TEST_NATS"),
         tests: "the tests on NATS",
     },
-    Package {
-        name: "redis-server",
-        programs: &["redis-server"],
-        variable: Some("IDEM_TEST_REDIS"),
-        tests: "the tests on Redis",
-    },
+    REDIS,
     POSTGRES,
     PGBOUNCER,
     PROMETHEUS,

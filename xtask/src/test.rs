@@ -43,15 +43,17 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     } else {
         &["test", "--no-fail-fast"]
     };
-    // Its laws are plain tests, which cannot say that they are not run.
-    let without: &[&str] = if packages::POSTGRES.is_there() && packages::PGBOUNCER.is_there() {
-        &[]
-    } else {
-        &["--exclude", "idem-postgres"]
-    };
+    // Their laws are plain tests, which cannot say that they are not run.
+    let mut without = Vec::new();
+    if !(packages::POSTGRES.is_there() && packages::PGBOUNCER.is_there()) {
+        without.extend(["--exclude", "idem-postgres"]);
+    }
+    if !packages::REDIS.is_there() {
+        without.extend(["--exclude", "idem-redis"]);
+    }
     let tests = Stage::cargo(
         "Unit, integration and ui tests",
-        &[runner, TARGETS.as_slice(), without].concat(),
+        &[runner, TARGETS.as_slice(), &without].concat(),
     );
     let shared = [&RABBITMQ, &POSTGRES].map(|kind| (kind, shared(kind)));
     let started = shared

@@ -20,6 +20,8 @@ pub(super) struct Shared {
     pub(super) inbox: Arc<Inbox>,
     /// Counts the group's events, which a poll handles without returning them.
     pub(super) events: AtomicU64,
+    /// Whether the last commit failed, which is logged once.
+    commits_fail: AtomicBool,
     stop: AtomicBool,
     thread: OnceLock<Thread>,
 }
@@ -63,10 +65,16 @@ impl Shared {
             .iter()
             .filter_map(|partition| Some((&**partition, partition.next_commit()?)));
         if let Err(error) = commit(consumer, positions, CommitMode::Async) {
-            tracing::warn!(%error, "offsets were not committed to Kafka; committing them again later");
+            self.commit_failed(&error);
             partitions
                 .iter()
                 .for_each(|partition| partition.commit_failed());
+        }
+    }
+
+    fn commit_failed(&self, error: &KafkaError) {
+        if !self.commits_fail.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "offsets were not committed to Kafka; committing them again until they are");
         }
     }
 
@@ -156,8 +164,9 @@ impl ConsumerContext for Context {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         self.0.events.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = &result {
-            tracing::warn!(%error, "offsets were not committed to Kafka; committing them again later");
+        match &result {
+            Ok(()) => self.0.commits_fail.store(false, Ordering::Relaxed),
+            Err(error) => self.0.commit_failed(error),
         }
         for one in offsets
             .elements()

@@ -218,13 +218,14 @@ impl crate::Delivery for Delivery {
             // and never confirms them.
             Err(_) => format!("no confirm within {CONFIRM:?}"),
         };
-        tracing::warn!(
-            queue = &*self.queue,
-            error,
-            "the delay queue did not take a message, which waits in this process instead"
-        );
+        // It waits in this process instead.
         sleep_until(started + after.min(CONFIRM)).await;
-        settled(self.message.acker.nack(requeue).await, doing)
+        settled(self.message.acker.nack(requeue).await, doing)?;
+        Err(BrokerError::new(
+            "rabbitmq",
+            "put a message into its delay queue",
+            error,
+        ))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use idem_runtime::{
+    Idem,
     ledger::LedgerError,
     outbox::{Outbox, OutboxEntry},
 };
@@ -37,6 +38,7 @@ const MAX_PAUSED: usize = 1024;
 
 /// Goes through the outbox while its relay leads.
 pub(super) struct Rounds<P> {
+    idem: Idem,
     outbox: Outbox,
     publisher: P,
     in_flight: usize,
@@ -97,6 +99,7 @@ impl<P: Publisher> Rounds<P> {
     ) -> Self {
         Self {
             outbox: relay.idem.outbox(),
+            idem: relay.idem,
             publisher: relay.publisher,
             in_flight: relay.in_flight,
             ttl: relay.ttl,
@@ -222,7 +225,7 @@ impl<P: Publisher> Rounds<P> {
             let key = published.ordering_key;
             match published.error {
                 Some(error) => {
-                    pause(&mut self.paused, &key, &error);
+                    pause(&mut self.paused, &self.idem, &key, &error);
                     if broker.lock().is_silent(self.ttl) {
                         halt.cancel();
                     }
@@ -238,7 +241,12 @@ impl<P: Publisher> Rounds<P> {
 }
 
 /// Pauses an ordering key after an error, for longer each time.
-fn pause(paused: &mut HashMap<String, PausedKey>, ordering_key: &str, error: &BrokerError) {
+fn pause(
+    paused: &mut HashMap<String, PausedKey>,
+    idem: &Idem,
+    ordering_key: &str,
+    error: &BrokerError,
+) {
     let paused = paused
         .entry(ordering_key.to_owned())
         .or_insert_with(|| PausedKey {
@@ -247,7 +255,13 @@ fn pause(paused: &mut HashMap<String, PausedKey>, ordering_key: &str, error: &Br
         });
     let pause = paused.backoff.next();
     paused.until = Instant::now() + pause;
-    tracing::warn!(ordering_key, ?pause, %error, "a message was not published; its ordering key is paused");
+    if idem.logs(
+        "messages that were not published",
+        "outbox",
+        &error.to_string(),
+    ) {
+        tracing::warn!(ordering_key, ?pause, %error, "a message was not published; its ordering key is paused");
+    }
 }
 
 /// Publishes the messages of one ordering key one after the other, up to the first failure.

@@ -4,17 +4,29 @@ use idem_runtime::Idem;
 use idem_runtime::pause::Turn;
 use tokio_util::sync::CancellationToken;
 
+use super::state::{Status, Waits};
 use crate::metrics;
 
 pub(super) struct Hold {
     idem: Idem,
     source: String,
+    status: Status,
     stop: CancellationToken,
 }
 
 impl Hold {
-    pub(super) fn new(idem: Idem, source: String, stop: CancellationToken) -> Self {
-        Self { idem, source, stop }
+    pub(super) fn new(idem: Idem, source: String, status: Status, stop: CancellationToken) -> Self {
+        Self {
+            idem,
+            source,
+            status,
+            stop,
+        }
+    }
+
+    /// Names the handler in the consumer's state until the returned value is dropped.
+    pub(super) fn waits(&self, handler: &str) -> Waits {
+        self.status.waits(handler)
     }
 
     /// Waits until a message of the handler may run. The turn is for one delivery. Returns `None` once

@@ -9,6 +9,7 @@ mod ordering;
 mod processor;
 mod receiver;
 mod running;
+mod state;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use idem_runtime::Idem;
 use idem_runtime::outbox::Keyed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Source;
@@ -26,8 +27,8 @@ use crate::metrics;
 use concurrency::Concurrency;
 use processor::{Decoder, Format, Handler, KeyFn, Processor};
 use receiver::Receiver;
-pub use receiver::State;
 pub use running::Running;
+pub use state::State;
 
 /// Takes messages from a source and calls a handler for each, once [started](Self::start).
 ///
@@ -275,7 +276,6 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             let call = call(message);
             async move { call.await.map(drop).map_err(|error| format!("{error:#}")) }.boxed()
         });
-        let state = watch::Sender::new(State::Connecting);
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
         let processor = Processor::new(
             self.idem,
@@ -286,12 +286,13 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
             Concurrency::new(self.in_flight, stop.clone()),
             abandon.clone(),
         );
-        let (watched, settled) = (state.subscribe(), Arc::clone(&processor.settled));
+        let status = processor.status.clone();
+        let (watched, settled) = (status.watch(), Arc::clone(&processor.settled));
         let prefetch = self
             .prefetch
             .unwrap_or(2 * self.in_flight - 1)
             .max(self.in_flight);
-        let receiver = Receiver::new(source, prefetch, processor, stop.clone(), state);
+        let receiver = Receiver::new(source, prefetch, processor, stop.clone(), status);
         Running {
             stop,
             abandon,

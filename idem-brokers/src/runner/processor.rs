@@ -16,6 +16,7 @@ use super::circuit_breaker::{CircuitBreaker, LONGEST};
 use super::concurrency::Concurrency;
 use super::hold::Hold;
 use super::ordering::{End, KeyQueues, Turn};
+use super::state::Status;
 use crate::backoff::Backoff;
 use crate::delivery::Delivery;
 use crate::error::BrokerError;
@@ -39,6 +40,8 @@ pub(super) struct Processor<T> {
     handler: Handler<T>,
     key_queues: KeyQueues,
     concurrency: Concurrency,
+    /// What the consumer does now.
+    pub(super) status: Status,
     hold: Hold,
     pub(super) circuit_breaker: CircuitBreaker,
     /// The number of acked messages.
@@ -94,7 +97,8 @@ impl<T: Send + 'static> Processor<T> {
         concurrency: Concurrency,
         abandon: CancellationToken,
     ) -> Self {
-        let hold = Hold::new(idem.clone(), source.clone(), concurrency.stop().clone());
+        let (stop, status) = (concurrency.stop().clone(), Status::new());
+        let hold = Hold::new(idem.clone(), source.clone(), status.clone(), stop);
         Self {
             idem,
             name,
@@ -103,6 +107,7 @@ impl<T: Send + 'static> Processor<T> {
             handler,
             key_queues: KeyQueues::default(),
             concurrency,
+            status,
             hold,
             circuit_breaker: CircuitBreaker::new(),
             settled: Arc::default(),
@@ -123,7 +128,7 @@ impl<T: Send + 'static> Processor<T> {
                 let handled = self.handle(&delivery, decoded, &mut turn);
                 tokio::select! {
                     settlement = handled => Some(settlement),
-                    () = report_progress(&delivery, &self.source) => None,
+                    () = report_progress(&delivery, &self.idem, &self.source) => None,
                     () = self.abandon.cancelled() => None,
                 }
             };
@@ -143,7 +148,7 @@ impl<T: Send + 'static> Processor<T> {
                 ),
             };
             match settled {
-                Err(error) => metrics::log_unreachable(&self.source, &error),
+                Err(error) => metrics::log_untold(&self.idem, &self.source, &error),
                 Ok(()) if end == End::Settled => drop(self.settled.fetch_add(1, Relaxed)),
                 Ok(()) => {}
             }
@@ -223,6 +228,8 @@ impl<T: Send + 'static> Processor<T> {
             return Settlement::Retry(Duration::ZERO);
         }
         let (mut backoff, mut resumed) = (Backoff::up_to(LONGEST), None);
+        // Until the message has run: a probe does not end the pause.
+        let mut waits = None;
         loop {
             let called = self
                 .call_handler(delivery, ordering_key.as_deref(), message, &mut backoff)
@@ -231,6 +238,7 @@ impl<T: Send + 'static> Processor<T> {
             drop(resumed.take());
             let after = match called {
                 Called::Paused(handler) => {
+                    drop(waits.replace(self.hold.waits(&handler)));
                     resumed = self.hold.turn(&handler).await;
                     if resumed.is_none() {
                         return Settlement::Retry(Duration::ZERO);
@@ -238,6 +246,7 @@ impl<T: Send + 'static> Processor<T> {
                     Duration::ZERO
                 }
                 Called::Ends(Settlement::Retry(after)) if keeps_its_turn => {
+                    drop(waits.take());
                     sleep(after).await;
                     after
                 }
@@ -290,12 +299,17 @@ impl<T: Send + 'static> Processor<T> {
             Verdict::Again { after } => Settlement::Retry(after),
             Verdict::Unavailable { error } => {
                 let pause = self.circuit_breaker.trip();
-                tracing::error!(
-                    source = self.source,
-                    error,
-                    ?pause,
-                    "nothing can be recorded; no messages are taken during the pause"
-                );
+                if self
+                    .idem
+                    .logs("messages that cannot be recorded", &self.source, &error)
+                {
+                    tracing::error!(
+                        source = self.source,
+                        error,
+                        ?pause,
+                        "nothing can be recorded; no messages are taken during the pause"
+                    );
+                }
                 Settlement::Retry(pause)
             }
             Verdict::Refused(refusal) => self.bury(delivery, Unfit::Refused(&refusal)).await,
@@ -303,11 +317,16 @@ impl<T: Send + 'static> Processor<T> {
             _ => match output.unwrap_or_else(|_| Err("it panicked".to_owned())) {
                 Ok(()) => Settlement::Ack(Outcome::Settled),
                 Err(error) => {
-                    tracing::warn!(
-                        source = self.source,
-                        error,
-                        "the handler failed without a record; the message will be redelivered"
-                    );
+                    if self
+                        .idem
+                        .logs("failures without a record", &self.source, &error)
+                    {
+                        tracing::warn!(
+                            source = self.source,
+                            error,
+                            "the handler failed without a record; the message will be redelivered"
+                        );
+                    }
                     Settlement::Retry(unrecorded_pause(delivery, backoff))
                 }
             },
@@ -340,11 +359,17 @@ impl<T: Send + 'static> Processor<T> {
                 Settlement::Ack(outcome)
             }
             Err(error) => {
-                tracing::error!(
-                    source = self.source,
-                    error = format_args!("{error:#}"),
-                    "a dead letter cannot be written; its message will be redelivered"
-                );
+                let error = format!("{error:#}");
+                if self
+                    .idem
+                    .logs("messages that cannot be recorded", &self.source, &error)
+                {
+                    tracing::error!(
+                        source = self.source,
+                        error,
+                        "a dead letter cannot be written; its message will be redelivered"
+                    );
+                }
                 Settlement::Retry(self.circuit_breaker.trip())
             }
         }
@@ -368,7 +393,7 @@ fn unrecorded_pause<D: Delivery>(delivery: &D, backoff: &mut Backoff) -> Duratio
 }
 
 /// Tells the broker regularly that the message is in progress. Never returns.
-async fn report_progress<D: Delivery>(delivery: &D, source: &str) {
+async fn report_progress<D: Delivery>(delivery: &D, idem: &Idem, source: &str) {
     let Some(every) = delivery.progress_every() else {
         return std::future::pending().await;
     };
@@ -376,7 +401,7 @@ async fn report_progress<D: Delivery>(delivery: &D, source: &str) {
     loop {
         ticks.tick().await;
         if let Err(error) = delivery.in_progress().await {
-            metrics::log_unreachable(source, &error);
+            metrics::log_untold(idem, source, &error);
             // The connection is gone, and the broker redelivers the message by itself.
             return std::future::pending().await;
         }

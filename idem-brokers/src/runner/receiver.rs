@@ -2,30 +2,17 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::circuit_breaker::LONGEST;
 use super::processor::{PATIENCE, Processor};
+use super::state::{State, Status};
 use crate::backoff::Backoff;
 use crate::delivery::{Session, Source};
 use crate::error::BrokerError;
-
-/// The state of a consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum State {
-    /// It has no connection.
-    Connecting,
-    /// It takes messages.
-    Taking,
-    /// It has a connection, but takes no messages for a while, because nothing can be recorded.
-    Paused,
-    /// It was stopped.
-    Stopped,
-}
 
 pub(super) struct Receiver<S, T> {
     source: Arc<S>,
@@ -34,7 +21,7 @@ pub(super) struct Receiver<S, T> {
     processor: Arc<Processor<T>>,
     in_progress: TaskTracker,
     stop: CancellationToken,
-    state: watch::Sender<State>,
+    status: Status,
 }
 
 /// Why a connection ended.
@@ -49,7 +36,7 @@ impl<S: Source, T: Send + 'static> Receiver<S, T> {
         prefetch: usize,
         processor: Processor<T>,
         stop: CancellationToken,
-        state: watch::Sender<State>,
+        status: Status,
     ) -> Self {
         Self {
             source,
@@ -58,7 +45,7 @@ impl<S: Source, T: Send + 'static> Receiver<S, T> {
             processor: Arc::new(processor),
             in_progress: TaskTracker::new(),
             stop,
-            state,
+            status,
         }
     }
 
@@ -67,13 +54,13 @@ impl<S: Source, T: Send + 'static> Receiver<S, T> {
         let name = self.source.name();
         let mut backoff = Backoff::up_to(LONGEST);
         while !self.stop.is_cancelled() {
-            self.state.send_replace(State::Connecting);
+            self.status.set(State::Connecting);
             let error = match self.connect().await {
                 None => break,
                 Some(Err(error)) => error,
                 Some(Ok(mut session)) => {
                     tracing::info!(source = name, prefetch = self.prefetch, "taking messages");
-                    self.state.send_replace(State::Taking);
+                    self.status.set(State::Taking);
                     let ended = self.receive(&mut session, &mut backoff).await;
                     if matches!(ended, Ended::Stopped) {
                         // Messages in progress still need the connection.
@@ -96,7 +83,7 @@ impl<S: Source, T: Send + 'static> Receiver<S, T> {
             self.stop.run_until_cancelled(sleep(pause)).await;
         }
         self.finish().await;
-        self.state.send_replace(State::Stopped);
+        self.status.set(State::Stopped);
         tracing::info!(source = name, "stopped");
     }
 
@@ -140,14 +127,10 @@ impl<S: Source, T: Send + 'static> Receiver<S, T> {
         // The semaphore is never closed.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         while let Some(until) = self.processor.circuit_breaker.open_until() {
-            self.state.send_replace(State::Paused);
+            self.status.set(State::Paused);
             sleep_until(until).await;
         }
-        self.state.send_if_modified(|state| {
-            let paused = *state == State::Paused;
-            *state = State::Taking;
-            paused
-        });
+        self.status.set(State::Taking);
         permit
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::receiver::State;
+use super::state::State;
 
 /// A running consumer. Dropping it stops it at once and gives back the messages in progress.
 #[derive(Debug)]
@@ -37,9 +37,9 @@ impl Running {
     pub async fn taking(&self) -> bool {
         let mut state = self.state.clone();
         let reached = state
-            .wait_for(|state| matches!(state, State::Taking | State::Stopped))
+            .wait_for(|state| !matches!(state, State::Connecting | State::Paused))
             .await;
-        reached.is_ok_and(|state| *state == State::Taking)
+        reached.is_ok_and(|state| *state != State::Stopped)
     }
 
     /// Stops taking messages, gives back those whose call did not begin, and waits for the calls in

@@ -14,6 +14,7 @@ use idem_runtime::Idem;
 use idem_test_support::DEADLINE;
 
 use crate::broker::Broker;
+use crate::service::serve;
 use crate::shop::{
     AT_ONCE, HASTY, PATIENT, PlaceOrder, SIDE_BY_SIDE, Shop, accept, accept_all, orders_of, place,
     place_and_hang,
@@ -30,14 +31,17 @@ pub(crate) enum Job {
     Consume,
     /// Places orders as the first consumer ever.
     FirstStart,
+    /// Sells the orders that arrive, as a service that logs and mails.
+    Serve,
     /// Hangs when the first order is in the table and not in the ledger.
     HangsInTheBody,
     /// Hangs when the first order is in the ledger and not acked.
     HangsBeforeTheAck,
 }
 
-/// The file with the errors that a first start logs, including its client's.
-pub(crate) const ERRORS: &str = "stderr";
+/// The file with what a child logs: the errors of a first start, including its client's, and what a
+/// service says by default.
+pub(crate) const LOG: &str = "stderr";
 
 /// A child process, which is killed when this is dropped.
 pub(crate) struct Process(Child);
@@ -53,10 +57,15 @@ pub(crate) fn start<B: Broker>(address: &str, queue: &str, folder: &Path, job: J
         .env(VARIABLE, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::null());
-    if job == Job::FirstStart {
-        command
-            .env("RUST_LOG", "error")
-            .stderr(File::create(folder.join(ERRORS)).unwrap());
+    let logged = match job {
+        Job::FirstStart => Some("error"),
+        Job::Serve => Some("idem=info"),
+        _ => None,
+    };
+    if let Some(logged) = logged {
+        let mut log = File::options();
+        let log = log.create(true).append(true).open(folder.join(LOG));
+        command.env("RUST_LOG", logged).stderr(log.unwrap());
     }
     Process(command.spawn().unwrap())
 }
@@ -105,6 +114,7 @@ impl Task {
             "HangsInTheBody" => Job::HangsInTheBody,
             "HangsBeforeTheAck" => Job::HangsBeforeTheAck,
             "FirstStart" => Job::FirstStart,
+            "Serve" => Job::Serve,
             _ => Job::Consume,
         };
         Some(Self {
@@ -134,12 +144,13 @@ impl Task {
         let shop = Shop::at(&self.folder);
         match self.job {
             Job::Produce => produce(broker, &self.queue, &shop, &self.folder).await,
+            Job::Serve => serve(broker, shop, &self.folder).await,
             job => consume(broker, shop, &self.folder, job).await,
         }
     }
 }
 
-async fn until_told_to_end() {
+pub(crate) async fn until_told_to_end() {
     let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     let _ = ended.await;
 }
@@ -207,6 +218,14 @@ async fn consume<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path, job: Job
                 placed
             }
         });
+    report_letters(&idem, shop);
+    until_told_to_end().await;
+    consumer.stop(DEADLINE).await;
+    idem.close().await.unwrap();
+}
+
+/// Marks how many letters there are, again and again.
+pub(crate) fn report_letters(idem: &Idem, shop: Arc<Shop>) {
     let watched = idem.clone();
     tokio::spawn(async move {
         // Ends when the ledger is closed.
@@ -215,7 +234,4 @@ async fn consume<B: Broker>(broker: &B, shop: Arc<Shop>, folder: &Path, job: Job
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    until_told_to_end().await;
-    consumer.stop(DEADLINE).await;
-    idem.close().await.unwrap();
 }

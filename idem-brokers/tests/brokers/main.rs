@@ -20,6 +20,7 @@ mod readme;
 #[cfg(feature = "redis")]
 mod redis;
 mod scenarios;
+mod service;
 mod shop;
 mod storm;
 mod watched;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use idem_brokers::rabbitmq::{RabbitMq, RabbitMqPublisher};
 use idem_brokers::{Delivery, Message, Publisher, Session, Source};
-use idem_test_support::servers::{Kind, Needs, RABBITMQ, Server};
+use idem_test_support::servers::{HASTY_RABBITMQ, Kind, Needs, RABBITMQ, Server, trial};
 use idem_test_support::within;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
@@ -15,6 +15,7 @@ use libtest_mimic::Trial;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
 use crate::broker::{Broker, Stage, until};
+use crate::scenarios::causes::drain;
 use crate::scenarios::{self, named};
 use crate::shop::PlaceOrder;
 
@@ -24,6 +25,12 @@ pub(crate) fn all() -> Vec<Trial> {
         "waiting_queue_that_takes_nothing",
         Needs::Any,
         waiting_queue_that_takes_nothing,
+    ));
+    tests.push(trial(
+        "rabbitmq::consumer_timeout_in_a_pause",
+        &HASTY_RABBITMQ,
+        Needs::Own,
+        consumer_timeout,
     ));
     tests.push(named::<Queue, _>(
         "queue_of_another_kind_is_taken_as_it_is",
@@ -134,6 +141,42 @@ impl Broker for Queue {
     async fn rewind(&mut self) -> anyhow::Result<()> {
         anyhow::bail!("a queue cannot be rewound")
     }
+}
+
+/// The broker closes the channel of a consumer that holds messages for too long: one whose prefetch
+/// is full, and one that takes them again meanwhile.
+async fn consumer_timeout(server: Arc<Server>) -> anyhow::Result<()> {
+    for orders in [40, 5] {
+        let stage = Stage::<Queue>::new(&server).await?;
+        stage.pause().await?;
+        let sent = stage.send_of(&["Ann", "Bob", "Eve"], orders).await?;
+        let (consumer, counts) = stage.consume_in_order(stage.broker.source());
+        if orders < 31 {
+            until("they come again", || counts.came() >= 2 * orders).await?;
+        } else {
+            until("as many are held as may be", || counts.came() == 31).await?;
+            let connection =
+                Connection::connect(server.address(), ConnectionProperties::default()).await?;
+            let closed = async {
+                while stage.broker.look(&connection, &stage.name).await?.1 > 0 {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                anyhow::Ok(())
+            };
+            within(closed).await?;
+        }
+        stage.resume().await?;
+        until("all are acked", || counts.acked() >= orders).await?;
+        stage.stop(consumer).await;
+        drain(&stage).await?;
+        ensure!(
+            stage.shop.all_starts() == orders as u64 && stage.shop.by_customer() == sent,
+            "{:?}",
+            stage.shop.by_customer()
+        );
+        stage.is_clean().await?;
+    }
+    Ok(())
 }
 
 /// Uses an existing queue with other arguments, with and without `as_it_is`.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use ::redis::streams::StreamInfoGroupsReply;
-use ::redis::{AsyncTypedCommands, Client};
+use ::redis::{AsyncConnectionConfig, AsyncTypedCommands, Client};
 use idem_brokers::redis::{Redis, RedisPublisher};
+use idem_test_support::DEADLINE;
 use idem_test_support::servers::{Kind, REDIS};
 
 use crate::broker::Broker;
@@ -16,8 +17,12 @@ pub(crate) struct Streams {
 
 impl Streams {
     async fn connection(&self) -> anyhow::Result<::redis::aio::MultiplexedConnection> {
+        // A second and half a second by default, in which a busy machine may not write to its disk.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(DEADLINE))
+            .set_response_timeout(Some(DEADLINE));
         Ok(Client::open(self.address.as_str())?
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&config)
             .await?)
     }
 }

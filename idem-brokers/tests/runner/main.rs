@@ -8,6 +8,7 @@
 mod letters;
 mod outages;
 mod secrets;
+mod traces;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

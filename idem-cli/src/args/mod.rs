@@ -49,7 +49,7 @@ pub(crate) struct Place {
     /// A database that services share, as `postgres://user@host/database` [env: IDEM_LEDGER]
     ///
     /// Leave the password out: it is taken from the variable PGPASSWORD or from ~/.pgpass, or from
-    /// the URL in IDEM_LEDGER.
+    /// the URL in IDEM_LEDGER. Through PgBouncer, end the URL with `?pgbouncer=true`.
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) ledger: Option<LedgerUrl>,
 

@@ -47,6 +47,9 @@ fn page(view: &LetterView, runs: bool, out: Out) -> Result<String, Problem> {
     say("First seen", &format!("{:.0}", letter.first_seen));
     say("Died", &format!("{:.0}", letter.died_at));
     say("Written by", &line(&letter.instance));
+    if let Some(trace) = &letter.trace {
+        say("Trace", &trace.trace_id());
+    }
     say("Group", &line(&view.kind));
     if !view.redacted.is_empty() {
         let how = match letter.state {

@@ -11,13 +11,16 @@ use crate::support::{At, folder, order, place_order};
 /// A header that would write to the terminal, and more.
 const HOSTILE: &str = "\u{1b}]0;ran\u{7}\r\nState       redriven";
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// Has the broker bring orders that die; their letters' ids.
 async fn brought(idem: &Idem, orders: &[&str]) -> Vec<String> {
     let mut ids = Vec::new();
     for order_no in orders {
         let origin = Origin::new("kafka", "orders")
             .position("partition 3, offset 17")
-            .header("trace", HOSTILE);
+            .header("trace", HOSTILE)
+            .header("traceparent", TRACEPARENT);
         assert!(
             idem.deliver(origin, place_order(order(order_no, "out of stock")))
                 .await
@@ -74,6 +77,10 @@ async fn a_letter_goes_back_and_who_and_why_stay() {
     let show = at.idem(&["dlq", "show", id]).await.well().out;
     assert!(
         show.contains("Came from   kafka:orders, partition 3, offset 17\n"),
+        "{show}"
+    );
+    assert!(
+        show.contains("\nTrace       4bf92f3577b34da6a3ce929d0e0e4736\n"),
         "{show}"
     );
     assert!(

@@ -94,6 +94,28 @@ pub(crate) async fn the_environment_has_the_url_and_no_password_is_shown(
     Ok(())
 }
 
+/// Sessions are shared, so nothing that one sets or prepares may be relied on.
+pub(crate) async fn a_pooler_is_named_in_the_url(_: Arc<Server>) -> anyhow::Result<()> {
+    let database = Database::empty().await?;
+    let idem = service(database.url()).await?;
+    let ids = bury(&idem, [order("A-1", "out of stock")]).await;
+    let bouncer = Server::bouncer(database.server(), 8).await?;
+    let url = format!("{}/{}", bouncer.address(), database.name());
+    let said = At::Database(url.clone()).idem(&["stats"]).await.ended(3);
+    assert!(said.err.contains("`pgbouncer=true`"), "{said:?}");
+    let at = At::Database(format!("{url}?pgbouncer=true"));
+    for _ in 0..2 {
+        assert_eq!(at.json(&["stats"]).await["open"], 1);
+        let said = at.idem(&["doctor"]).await;
+        assert!(said.code <= 1, "{said:?}");
+    }
+    let id = ids[0].to_string();
+    let discard = ["dlq", "discard", &id, "--why", "a test order", "--yes"];
+    at.idem(&discard).await.ended(0);
+    assert_eq!(at.json(&["stats"]).await["open"], 0);
+    Ok(())
+}
+
 pub(crate) async fn what_does_not_fit_a_database_says_so(_: Arc<Server>) -> anyhow::Result<()> {
     let database = Database::empty().await?;
     let at = at(&database);

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
     let tests: Vec<Trial> = tests![
         Any commands::letters_are_looked_at_and_changed_beside_a_service,
         Any commands::the_environment_has_the_url_and_no_password_is_shown,
+        Any commands::a_pooler_is_named_in_the_url,
         Any commands::what_does_not_fit_a_database_says_so,
         Any commands::a_viewer_may_look_and_is_told_which_grants_a_change_needs,
         Own doctor::says_what_is_promised,

@@ -128,7 +128,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (started, ended) = (watch::Sender::new(0), watch::Sender::new(0));
         Self {
             started,
@@ -149,6 +149,16 @@ impl Runs {
     pub(crate) async fn ends(&self, times: u32) {
         let mut ended = self.ended.subscribe();
         soon(ended.wait_for(|now| *now >= times)).await.unwrap();
+    }
+
+    /// Counts a run, and holds it up.
+    pub(crate) async fn count<F: Future>(&self, handler: F) -> F::Output {
+        self.started.send_modify(|started| *started += 1);
+        let mut open = self.open.subscribe();
+        open.wait_for(|open| *open).await.unwrap();
+        let output = handler.await;
+        self.ended.send_modify(|ended| *ended += 1);
+        output
     }
 
     /// Holds up what starts from now on.
@@ -198,14 +208,7 @@ impl Service {
         let route = any(move |request: Request| {
             let (runs, handler) = (inside.clone(), handler.clone());
             let run = counted.fetch_add(1, Ordering::SeqCst) + 1;
-            async move {
-                runs.started.send_modify(|started| *started += 1);
-                let mut open = runs.open.subscribe();
-                open.wait_for(|open| *open).await.unwrap();
-                let response = handler(run, request).await;
-                runs.ended.send_modify(|ended| *ended += 1);
-                response
-            }
+            async move { runs.count(handler(run, request)).await }
         });
         let router = Router::new()
             .route("/", route.clone())

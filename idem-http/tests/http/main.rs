@@ -8,8 +8,11 @@
 
 mod attacks;
 mod bugs;
+mod client;
 mod common;
 mod extractors;
+mod grpc;
 mod killed;
 mod letters;
 mod rules;
+mod traces;

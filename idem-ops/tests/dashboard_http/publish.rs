@@ -17,6 +17,8 @@ enum Oops {
     Idem(#[from] Error),
 }
 
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 #[idempotent(name = "published.pay", key = "order_no", retries = 0)]
 async fn pay(order_no: String) -> Result<(), Oops> {
     if order_no.is_empty() {
@@ -32,7 +34,8 @@ async fn letter() -> (Dashboard, String, String) {
     let origin = Origin::new("kafka", "orders")
         .position("partition 3, offset 17")
         .message_id(HOSTILE)
-        .ordering_key(HOSTILE);
+        .ordering_key(HOSTILE)
+        .header("traceparent", TRACEPARENT);
     let delivered = dashboard
         .idem
         .deliver(origin.header(HOSTILE, HOSTILE), pay("A-1".to_owned()))
@@ -66,6 +69,9 @@ async fn publishing_is_offered_if_possible_and_done_once() {
             .await
             .contains("value=\"publish\"")
     );
+
+    let trace = "<dt>Trace</dt><dd><code>4bf92f3577b34da6a3ce929d0e0e4736</code></dd>";
+    assert!(page.contains(trace), "{page}");
 
     let published = publisher(&dashboard);
     let page = text(dashboard.get(&place, &cookie).await).await;

@@ -127,6 +127,27 @@ BEGIN
     RETURN (SELECT setval('idem.note_number', greatest(last_value, above)) FROM idem.note_number);
 END $$;
 
+-- Reads one row in the message that begins an attempt's transaction. The answer is text, whose form the
+-- session may have set: so times are microseconds after 1970, and bytes hexadecimal digits. It is
+-- planned as `write_rows` is.
+CREATE FUNCTION idem.read_row(
+    row_id bytea,
+    OUT now bigint, OUT version bigint, OUT record text, OUT due bigint, OUT owner bigint,
+    OUT name text, OUT until bigint, OUT dead boolean
+) LANGUAGE plpgsql VOLATILE
+    SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT extract(epoch FROM idem.server_clock() + c.ahead) * 1000000, r.version,
+        E'\\x' || encode(r.record, 'hex'), extract(epoch FROM r.due) * 1000000, r.owner, o.name,
+        extract(epoch FROM o.until) * 1000000, o.dead
+        INTO now, version, record, due, owner, name, until, dead
+        FROM idem.clock AS c
+        LEFT JOIN idem.record AS r ON r.id = row_id
+        LEFT JOIN idem.runner AS o ON o.id = r.owner
+        WHERE c.one;
+END $$;
+
 -- Writes rows in a runner's name: arrays are matched by their places. Nothing takes place if the runner
 -- is dead, if it comes later than `latest`, or if the body ended the attempt's transaction that it is
 -- called in. How it is planned depends neither on the session that calls it nor on how full a table

@@ -23,13 +23,14 @@ use sqlx::postgres::PgRow;
 use sqlx::{Decode, Postgres, Row as _, Type};
 use tokio::runtime::Handle;
 
-use crate::error::of_statement;
+use crate::error::{of_connecting, of_statement};
 use crate::feed::Feed;
 use crate::link::{Line, Link};
+use crate::room::Room;
 use crate::runtimes::drives_io;
 use crate::schema::Schema;
 use crate::sessions::Sessions;
-use crate::transaction::{PostgresTransaction, begin};
+use crate::transaction::{Open, PostgresTransaction, begin};
 
 /// A store on PostgreSQL, for a [`SharedLedger`](idem_runtime::ledger::shared::SharedLedger).
 ///
@@ -45,6 +46,7 @@ pub struct PostgresStore {
     transactions: Sessions,
     /// The statement that begins one.
     begin: String,
+    lease: Duration,
     time: Arc<ToldTime>,
     feed: Arc<Feed>,
 }
@@ -58,7 +60,7 @@ impl PostgresStore {
         schema: Schema,
         link: &Link,
         reads: Sessions,
-        transactions: Sessions,
+        room: Room,
         lease: Duration,
     ) -> Self {
         // Through a pooler no message arrives.
@@ -67,16 +69,22 @@ impl PostgresStore {
         Self {
             schema,
             feed: Arc::new(feed),
-            writes: Sessions::with_settings(link.clone(), WRITES),
+            writes: Sessions::with_settings(link.clone(), room.writes),
             keeper: Line::new(link.clone(), &UNSYNCED),
             reads,
-            transactions,
+            transactions: Sessions::of_transactions(link.clone(), room.transactions),
             begin: begin(lease, link.bounced),
+            lease,
             time: Arc::new(ToldTime(Mutex::new((
                 Timestamp::UNIX_EPOCH,
                 Instant::now(),
             )))),
         }
+    }
+
+    fn transaction(&self, open: Open) -> PostgresTransaction {
+        let (time, feed) = (Arc::clone(&self.time), Arc::clone(&self.feed));
+        PostgresTransaction::new(open, self.schema.clone(), self.lease, time, feed)
     }
 
     /// Notes the server's time, and returns the latest that it told. If its clock was set back,
@@ -109,9 +117,6 @@ impl ToldTime {
             .unwrap_or(Timestamp::MAX)
     }
 }
-
-/// The connections of a runtime for writes: a batch waits for nothing but the one before.
-const WRITES: u32 = 2;
 
 /// What a crash of the server undoes of heartbeats and hints is made up for by the next.
 const UNSYNCED: [(&str, &str); 1] = [("synchronous_commit", "off")];
@@ -235,8 +240,19 @@ impl Store for PostgresStore {
     }
 
     async fn begin(&self) -> Result<PostgresTransaction, StoreError> {
-        let (schema, time, feed) = (&self.schema, &self.time, &self.feed);
-        PostgresTransaction::begin(&self.transactions, &self.begin, schema, time, feed).await
+        let session = self.transactions.lend().await?;
+        let begun = Open::begin(session, &self.begin).await;
+        Ok(self.transaction(begun.map_err(of_connecting)?))
+    }
+
+    async fn read_and_begin(
+        &self,
+        id: RecordId,
+    ) -> Result<(Rows, Option<PostgresTransaction>), StoreError> {
+        match self.read_beginning(&id).await? {
+            Some((rows, transaction)) => Ok((rows, Some(transaction))),
+            None => Ok((self.read(vec![id]).await?, None)),
+        }
     }
 
     async fn close(&self) {

@@ -9,11 +9,13 @@ use idem_runtime::protocol::{Record, RecordId};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use super::literal::Literal;
 use super::statement::now;
 use super::{PostgresStore, count, limit, only};
 use crate::error::of_statement;
 use crate::names::{from_text, row_id};
 use crate::time::Time;
+use crate::transaction::{Open, PostgresTransaction};
 
 const READ: &str = concat!(
     now!(),
@@ -23,6 +25,9 @@ const READ: &str = concat!(
     LEFT JOIN idem.record r ON r.id = ANY ($1)
     LEFT JOIN idem.runner o ON o.id = r.owner"
 );
+
+/// Reads in a transaction of its own: a body may set the isolation of one that has run no query yet.
+const READ_FIRST: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT * FROM ";
 
 const RESERVE: &str = "UPDATE idem.number SET last = last + $1 RETURNING last - $1 + 1 AS first";
 
@@ -113,6 +118,32 @@ impl PostgresStore {
         Ok(Rows { rows, now })
     }
 
+    /// Reads a row and begins a transaction in one message, if a connection for it is free.
+    pub(super) async fn read_beginning(
+        &self,
+        id: &RecordId,
+    ) -> Result<Option<(Rows, PostgresTransaction)>, StoreError> {
+        let Some(session) = self.transactions.idle().await else {
+            return Ok(None);
+        };
+        let mut sql = format!("{READ_FIRST}{}.read_row(", self.schema.name());
+        row_id(id).literal(&mut sql);
+        sql += "); COMMIT; ";
+        sql += &self.begin;
+        // What failed is read again on another connection.
+        let Ok((open, row)) = Open::begin_after_query(session, sql).await else {
+            return Ok(None);
+        };
+        let now: Time = row.try_get_unchecked("now").map_err(of_statement)?;
+        let now = self.told(now.0).await?;
+        let version: Option<i64> = row.try_get("version").map_err(of_statement)?;
+        let found = version
+            .map(|_| decode(&row).map_err(of_statement))
+            .transpose()?;
+        let rows = vec![found.transpose()];
+        Ok(Some((Rows { rows, now }, self.transaction(open))))
+    }
+
     pub(super) async fn reserve_numbers(&self, count: u64) -> Result<u64, StoreError> {
         let query = sqlx::query(self.schema.sql(RESERVE)).bind(count.cast_signed());
         self.number(query).await.map(i64::cast_unsigned)
@@ -147,24 +178,29 @@ impl PostgresStore {
 }
 
 fn decode(row: &PgRow) -> sqlx::Result<Result<Row, LedgerError>> {
+    // Where the answer is text, the types are others.
     let version: i64 = row.try_get("version")?;
-    let record: Option<&[u8]> = row.try_get("record")?;
-    let due: Option<Time> = row.try_get("due")?;
+    let record: Option<Vec<u8>> = row.try_get_unchecked("record")?;
+    let due: Option<Time> = row.try_get_unchecked("due")?;
     let owner = match (
         row.try_get::<Option<i64>, _>("owner")?,
         row.try_get("name")?,
     ) {
         (None, _) => Owner::None,
         (Some(_), Some(name)) if !row.try_get::<bool, _>("dead")? => {
-            let (name, until): (&str, Time) = (name, row.try_get("until")?);
+            let (name, until): (&str, Time) = (name, row.try_get_unchecked("until")?);
             Owner::Until(from_text(name).into(), until.0)
         }
         (Some(_), _) => Owner::Dead,
     };
-    Ok(record.map(Record::decode).transpose().map(|record| Row {
-        version: version.cast_unsigned(),
-        record,
-        due: due.map(|due| due.0),
-        owner,
-    }))
+    Ok(record
+        .as_deref()
+        .map(Record::decode)
+        .transpose()
+        .map(|record| Row {
+            version: version.cast_unsigned(),
+            record,
+            due: due.map(|due| due.0),
+            owner,
+        }))
 }

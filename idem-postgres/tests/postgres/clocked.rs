@@ -193,6 +193,17 @@ impl Store for ClockedStore {
         })
     }
 
+    async fn read_and_begin(
+        &self,
+        id: RecordId,
+    ) -> Result<(Rows, Option<ClockedTransaction>), StoreError> {
+        self.time.set().await?;
+        let (rows, begun) = self.store.read_and_begin(id).await?;
+        let time = self.time.clone();
+        let begun = begun.map(|transaction| ClockedTransaction { transaction, time });
+        Ok((rows, begun))
+    }
+
     async fn close(&self) {
         self.store.close().await;
         self.time.setter.close().await;

@@ -1,8 +1,11 @@
 //! Handlers whose rows commit with their result.
 
+use std::time::Duration;
+
 use idem_postgres::{Postgres, transaction};
 use idem_runtime::outbox::OutboxMessage;
 use idem_runtime::{Error, Filter, Idem, idempotent};
+use idem_test_support::servers::Trips;
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection};
 
@@ -19,6 +22,8 @@ enum Then {
     IgnoreInSavepoint,
     /// End the transaction itself.
     Commit,
+    /// Set the transaction's isolation.
+    Serialise,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +50,15 @@ handler!(book_at_once, "orders.book_at_once", "single");
 
 async fn booking(order_no: &str, idem: &Idem, then: Then) -> Result<u32, BookError> {
     let mut tx = transaction().await?;
+    if then == Then::Serialise {
+        let serialise = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE";
+        sqlx::raw_sql(serialise).execute(&mut *tx).await?;
+    }
     insert(&mut tx, order_no).await?;
     let message = OutboxMessage::new("orders.booked", order_no, "{}");
     idem.outbox().enqueue(message)?;
     match then {
-        Then::Return => {}
+        Then::Return | Then::Serialise => {}
         Then::Fail => return Err(BookError::NoStock),
         Then::Ignore => drop(insert(&mut tx, order_no).await.unwrap_err()),
         Then::IgnoreInSavepoint => {
@@ -84,11 +93,20 @@ impl Shop {
     }
 
     async fn book(&self, at_once: bool, then: Then) -> Result<u32, BookError> {
+        self.book_order("A-1", at_once, then).await
+    }
+
+    async fn book_order(
+        &self,
+        order_no: &str,
+        at_once: bool,
+        then: Then,
+    ) -> Result<u32, BookError> {
         let idem = &self.idem;
         if at_once {
-            return idem.scope(book_at_once("A-1", idem, then)).await;
+            return idem.scope(book_at_once(order_no, idem, then)).await;
         }
-        idem.scope(book("A-1", idem, then)).await
+        idem.scope(book(order_no, idem, then)).await
     }
 
     /// The rows of the business table, and the messages in the outbox.
@@ -160,6 +178,113 @@ async fn a_body_that_ends_the_transaction_itself_is_told() {
         assert!(why.contains("leave COMMIT and ROLLBACK to idem"), "{why}");
         assert_eq!(shop.there().await.1, 0, "no message");
     }
+}
+
+/// The second call has the connection of the first one.
+#[tokio::test]
+async fn a_body_may_set_the_isolation_of_its_transaction() {
+    for at_once in [false, true] {
+        let shop = Shop::open().await;
+        for order_no in ["A-1", "A-2"] {
+            let booked = shop.book_order(order_no, at_once, Then::Serialise).await;
+            assert_eq!(booked.unwrap(), 1, "{at_once}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_single_call_takes_three_trips_and_its_duplicate_waits_for_one() {
+    let database = Database::with_orders().await.unwrap();
+    let trips = Trips::before(database.url()).await.unwrap();
+    let idem = Idem::builder().open_with(Postgres::connect(trips.url()));
+    let shop = Shop {
+        database,
+        idem: idem.await.unwrap(),
+    };
+    // Heartbeats and sweeps come between, and never take a trip away.
+    let least = async |again: bool| {
+        let mut least = u64::MAX;
+        for number in 0..20 {
+            let order_no = format!("A-{}", if again { 0 } else { number });
+            let before = trips.count();
+            shop.book_order(&order_no, true, Then::Return)
+                .await
+                .unwrap();
+            least = least.min(trips.count() - before);
+        }
+        least
+    };
+    assert_eq!(least(false).await, 3);
+    assert!(least(true).await <= 2, "the second one is a rollback");
+}
+
+#[tokio::test]
+async fn a_transaction_that_stood_still_for_a_lease_says_so() {
+    #[idempotent(
+        name = "orders.stand_still",
+        key = "order_no",
+        retries = 0,
+        transaction = "single",
+        skip(database)
+    )]
+    async fn stand_still(order_no: &str, database: &Database) -> Result<u32, BookError> {
+        insert(&mut *transaction().await?, order_no).await?;
+        let open = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        let mut looking = database.connect().await?;
+        while sqlx::query_scalar::<_, i64>(open)
+            .fetch_one(&mut looking)
+            .await?
+            > 0
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(1)
+    }
+    let database = Database::with_orders().await.unwrap();
+    let postgres = Postgres::new(database.url()).lease(Duration::from_secs(1));
+    let idem = Idem::builder().open_with(postgres.ledger()).await.unwrap();
+    let call = idem.scope(stand_still("A-1", &database));
+    idem_test_support::within(call).await.unwrap_err();
+    let shop = Shop { database, idem };
+    let why = shop.letter().await;
+    assert!(
+        why.contains("1s, the lease") && why.contains("Postgres::lease"),
+        "{why}"
+    );
+    assert_eq!(shop.there().await, (0, 0));
+}
+
+/// Others may need its connection, and the time of its transaction is not that of the wait.
+#[tokio::test]
+async fn a_body_that_waits_first_holds_no_transaction_meanwhile() {
+    #[idempotent(
+        name = "orders.slow",
+        key = "order_no",
+        transaction = "single",
+        skip(database)
+    )]
+    async fn slow(order_no: &str, database: &Database) -> Result<u32, BookError> {
+        let held = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+        let mut looking = database.connect().await?;
+        // The server does not tell when a transaction ends.
+        while sqlx::query_scalar::<_, i64>(held)
+            .fetch_one(&mut looking)
+            .await?
+            > 0
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        insert(&mut *transaction().await?, order_no).await?;
+        Ok(1)
+    }
+    let shop = Shop::open().await;
+    for order_no in ["A-1", "A-2"] {
+        let call = shop.idem.scope(slow(order_no, &shop.database));
+        assert_eq!(idem_test_support::within(call).await.unwrap(), 1);
+    }
+    assert_eq!(shop.there().await.0, 2);
 }
 
 /// Sixteen transactions of one pool of two connections, whose sessions have another isolation.

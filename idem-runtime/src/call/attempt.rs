@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::claims::Lost;
+use super::on_behalf;
 use super::transaction::Carried;
 use crate::idem::shared::Shared;
 use crate::outbox::OutboxMessage;
 use crate::protocol::RecordId;
+use crate::trace::TraceContext;
 
 /// The attempt that is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub(crate) struct Frame {
     /// The messages recorded together with the result.
     pub(super) outgoing: Mutex<Vec<OutboxMessage>>,
     pub(super) carried: Carried,
+    /// The trace that came with the call.
+    pub(super) trace: Option<Arc<TraceContext>>,
     pub(super) outer: Option<Arc<Frame>>,
 }
 
@@ -115,12 +119,22 @@ fn any_frame(is: impl Fn(&Frame) -> bool) -> bool {
     false
 }
 
+/// Returns the trace that came with the call whose body this code runs in, else that of the letter
+/// on whose behalf it runs.
+pub(crate) fn trace() -> Option<Arc<TraceContext>> {
+    match FRAME.try_with(|frame| frame.trace.clone()) {
+        Ok(trace) => trace,
+        Err(_) => on_behalf::redriving().and_then(|redriving| redriving.trace.clone()),
+    }
+}
+
 /// Hands the running attempt a message to record with its result. Returns whether an attempt of this
 /// Idem is running.
-pub(crate) fn enqueue(shared: &Arc<Shared>, message: OutboxMessage) -> bool {
+pub(crate) fn enqueue(shared: &Arc<Shared>, mut message: OutboxMessage) -> bool {
     let push = |frame: &Arc<Frame>| {
         let ours = Arc::ptr_eq(&frame.shared, shared);
         if ours {
+            message.hand_on(frame.trace.as_deref());
             frame.outgoing.lock().push(message);
         }
         ours

@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::attempt::{FRAME, Frame};
 use super::blocking;
 use super::claims::Lost;
@@ -52,7 +54,7 @@ fn passes_the_point(frame: &Arc<Frame>) {
 /// A body that runs.
 pub(super) struct Run {
     frame: Arc<Frame>,
-    span: tracing::Span,
+    span: Span,
     limit: Option<(Duration, BoxFuture<'static, ()>)>,
     renewed: Option<Renewed>,
 }
@@ -62,16 +64,9 @@ impl Run {
         frame: Arc<Frame>,
         timeout: Option<Duration>,
         renewed: Option<Renewed>,
+        span: Span,
     ) -> Self {
         passes_the_point(&frame);
-        let attempt = &frame.attempt;
-        let span = tracing::info_span!(
-            "attempt",
-            handler = &*attempt.handler,
-            key = &*attempt.key,
-            number = attempt.number,
-            of = attempt.of
-        );
         let limit = timeout.map(|limit| (limit, frame.shared.clock.sleep(limit)));
         Self {
             frame,
@@ -93,7 +88,7 @@ impl Run {
         }
         match self.inside(&mut || body(context)) {
             Ok(true) => return Poll::Ready(self.returned()),
-            Ok(false) => {}
+            Ok(false) => self.frame.carried.drop_unasked(),
             Err(caught) => return Poll::Ready(BodyEnd::Panicked(panic::text(&*caught))),
         }
         match &mut self.limit {

@@ -10,6 +10,7 @@ use crate::handler::bounds::{Failure, KeyPart, Replayable};
 use crate::handler::definition::{HandlerDef, PAYLOAD};
 use crate::idem::Idem;
 use crate::message::CallBuilder;
+use crate::trace::TraceContext;
 
 /// One call of a [`HandlerDef`], until it is [run](Self::run): its key, its payload, and what its
 /// errors mean. [`Idem::call`] makes it.
@@ -138,6 +139,13 @@ impl<E> HandlerCall<E> {
     /// Lets the key be used again with any payload.
     pub fn no_fingerprint(mut self) -> Self {
         self.message.no_fingerprint();
+        self
+    }
+
+    /// Sets the trace that came with the request, if there is one: each attempt is part of it,
+    /// unless the call is made in a span of its own.
+    pub fn trace(mut self, trace: Option<TraceContext>) -> Self {
+        self.message.trace(trace);
         self
     }
 

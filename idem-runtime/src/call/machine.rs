@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::select;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use tracing::Span;
 
 use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
 use super::blocking::{block_on, on_multi_thread_runtime};
@@ -45,10 +46,11 @@ use crate::handler::names::{self, Found};
 use crate::handler::{Handler, InFlight, RetryMode};
 use crate::idem::Idem;
 use crate::idem::shared::RunningCall;
-use crate::ledger::{Leases, LedgerError};
+use crate::ledger::{Begun, Leases, LedgerError};
 use crate::message::CallRequest;
 use crate::pause::{Pass, TurnedAway};
 use crate::protocol::{DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult};
+use crate::trace;
 
 /// How often a call asks whether another process is done with the message.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -81,6 +83,10 @@ pub(super) enum Waited {
 }
 
 /// Where a call is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the call is in a box already, and most calls come to the largest one"
+)]
 pub(super) enum State {
     /// It finds out what comes next: another call to wait for, a look, the claim.
     Asking,
@@ -89,7 +95,7 @@ pub(super) enum State {
     /// The ledger decides on the claim.
     Claiming(Answer),
     /// The ledger reads the record, to decide a claim that is written with the attempt's end.
-    Foreseeing(BoxFuture<'static, Result<Foreseen, LedgerError>>),
+    Foreseeing(BoxFuture<'static, Result<(Foreseen, Begun), LedgerError>>),
     /// The body runs, or is about to.
     Running {
         grant: Grant,
@@ -117,12 +123,16 @@ pub(super) struct Drive {
     pub(super) claims_first: bool,
     /// What its attempt runs by, if that is not a claim.
     pub(super) unclaimed: Option<Box<Unclaimed>>,
+    /// The transaction that was begun for its attempt, until that starts.
+    pub(super) begun: Begun,
     /// What it holds where the handler is paused and lets it through.
     pub(super) pass: Option<Box<Pass>>,
     /// Whether the handler says which errors are outages.
     pub(super) knows_outages: bool,
     /// Where this call counts for a delivery.
     pub(super) counted: Option<Counted>,
+    /// The span of its attempt.
+    pub(super) span: Span,
     _entry: RunningCall,
 }
 
@@ -157,9 +167,11 @@ impl Drive {
             asked: Asked::default(),
             claims_first: false,
             unclaimed: None,
+            begun: None,
             pass: None,
             knows_outages: false,
             counted: None,
+            span: Span::none(),
             _entry: entry,
         })
     }
@@ -273,16 +285,20 @@ impl Drive {
             token: grant.token,
             lost: renewed.as_ref().map(|renewed| renewed.lost().clone()),
         };
+        let trace = self.request.trace.clone();
+        let span = trace::span::attempt(&attempt, trace.as_deref());
+        self.span = span.clone();
         let frame = Frame {
             attempt,
+            trace,
             shared: Arc::clone(self.idem().shared()),
             blocking: self.blocking,
             found_existing: AtomicBool::new(false),
             outgoing: Mutex::default(),
-            carried: Carried::default(),
+            carried: Carried::with(self.begun.take()),
             outer: Frame::current(),
         };
-        Some(Run::new(Arc::new(frame), timeout, renewed))
+        Some(Run::new(Arc::new(frame), timeout, renewed, span))
     }
 
     /// Takes the lead, finds out what has to be waited for, and claims.
@@ -421,8 +437,16 @@ impl Drive {
                 };
                 return Some(self.run(grant, renewed));
             }
-            Ok(Reply::Replay(StoredResult::Json { json, version })) => {
-                let recorded = Recorded { json, version };
+            Ok(Reply::Replay(StoredResult::Json {
+                json,
+                version,
+                trace,
+            })) => {
+                let recorded = Recorded {
+                    json,
+                    version,
+                    trace,
+                };
                 if let Some(leader) = self.leader.take() {
                     leader.done(&recorded);
                 }

@@ -29,7 +29,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 pub use attempt::{Attempt, attempt, found_existing};
-pub(crate) use attempt::{Frame, enqueue};
+pub(crate) use attempt::{Frame, enqueue, trace};
 use body::{Artifacts, BodyEnd};
 pub use claims::Claims;
 pub use closure::HandlerCall;
@@ -262,7 +262,7 @@ where
         if let Err(problem) = read {
             return Some(refused(drive.unreadable(recorded.version, &problem)));
         }
-        drive.note_replay();
+        drive.note_replay(recorded);
         drive.count_call("replayed");
         drive.set_verdict(|| Verdict::Settled);
         value.map(|value| R::from_result(Ok(value)))

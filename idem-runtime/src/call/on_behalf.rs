@@ -6,7 +6,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::protocol::{Origin, RecordId, Step};
+use crate::protocol::{DeadLetter, Origin, RecordId, Step};
+use crate::trace::TraceContext;
 
 tokio::task_local! {
     static REDRIVING: Arc<Redriving>;
@@ -30,6 +31,8 @@ pub(crate) struct Redriving {
     pub(crate) id: RecordId,
     /// The step that re-arms the key, which that call takes before its claim.
     pub(crate) step: Step,
+    /// The trace in which the message died.
+    pub(crate) trace: Option<Arc<TraceContext>>,
     /// Whether no handler could take the message, so that its key may differ from the record's.
     pub(crate) unread: bool,
     /// Where such a message came from, which its record does not say.
@@ -40,18 +43,15 @@ pub(crate) struct Redriving {
 }
 
 impl Redriving {
-    pub(crate) fn new(
-        id: RecordId,
-        step: Step,
-        unread: bool,
-        origin: Option<Origin>,
-        call: LetterCall,
-    ) -> Self {
+    pub(crate) fn new(letter: &DeadLetter, step: Step, call: LetterCall) -> Self {
+        let unread = letter.is_buried();
+        let origin = letter.origin.clone().filter(|_| unread);
         Self {
-            id,
+            id: letter.record_id(),
             step,
+            trace: letter.trace.map(|trace| Arc::new(trace.into())),
             unread,
-            origin: origin.map(Arc::new),
+            origin: origin.map(|origin| Arc::new(origin.redelivered(true))),
             call,
             begun: AtomicBool::new(false),
             strayed: AtomicBool::new(false),

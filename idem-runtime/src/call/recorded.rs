@@ -14,6 +14,7 @@ use super::panic::caught;
 use crate::error::{CodecStage, Error};
 use crate::handler::bounds::{Outcome, Upgrades};
 use crate::json::problem::json_problem;
+use crate::trace::TraceParent;
 
 /// How long after one warning the next one of a handler is logged, in milliseconds: a message that
 /// does not decode mostly comes with many others.
@@ -25,6 +26,8 @@ pub(crate) struct Recorded {
     pub(crate) json: Arc<[u8]>,
     /// The handler's version when it was recorded.
     pub(crate) version: u32,
+    /// The trace of the run that made it.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// What `upgrade` makes of an older result, kept where the caller wants it.

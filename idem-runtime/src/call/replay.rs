@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 
 use super::attempt::Frame;
 use super::machine::Drive;
+use super::recorded::Recorded;
 use crate::clock::until;
 use crate::idem::Idem;
 use crate::protocol::{Record, RecordId};
+use crate::trace;
 
 tokio::task_local! {
     static WATCH: Arc<Watch>;
@@ -80,7 +82,10 @@ pub async fn watch_replay<F: Future>(future: F) -> (F::Output, Option<Replayed>)
 
 impl Drive {
     /// Notes that the call gets a recorded result.
-    pub(super) fn note_replay(&self) {
+    pub(super) fn note_replay(&self, recorded: &Recorded) {
+        if let Some(made_by) = recorded.trace {
+            trace::span::replay(self.id(), made_by, self.request.trace.as_deref());
+        }
         // Most calls are not watched.
         let _ = WATCH.try_with(|watch| {
             let within = Frame::current();

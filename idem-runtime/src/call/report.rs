@@ -1,8 +1,11 @@
 //! Reports to the ledger how an attempt ended, and returns what the caller gets.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+
+use tracing::Span;
 
 use super::body::Artifacts;
 use super::cut;
@@ -16,6 +19,7 @@ use crate::idem::shared::Shared;
 use crate::outbox;
 use crate::pause::{self, Failure};
 use crate::protocol::{AttemptOutcome, Failed, Grant, NoteChange, RecordId, Step, StoredResult};
+use crate::trace;
 
 /// How an attempt ended, without its types.
 pub(super) enum AttemptResult {
@@ -186,15 +190,26 @@ impl Drive {
         } else {
             "done"
         };
+        let ran = trace::span::of(&self.span).map(|span| span.parent());
+        let trace = ran.or(self.request.claim.trace);
         self.count_attempt(since, outcome);
         let shared = self.idem().shared();
         let (size, now) = (json.len(), shared.clock.now());
         let recorded = (size <= shared.limits.result).then(|| Recorded {
             json: json.into(),
             version: self.handler().version,
+            trace,
         });
         let result = match recorded.clone() {
-            Some(Recorded { json, version }) => StoredResult::Json { json, version },
+            Some(Recorded {
+                json,
+                version,
+                trace,
+            }) => StoredResult::Json {
+                json,
+                version,
+                trace,
+            },
             None => StoredResult::TooLarge(size as u64),
         };
         let notes = artifacts
@@ -279,7 +294,8 @@ impl Drive {
         self.state = State::Reporting(report);
     }
 
-    pub(super) fn count_attempt(&self, since: Instant, outcome: &'static str) {
+    pub(super) fn count_attempt(&mut self, since: Instant, outcome: &'static str) {
+        trace::span::attempted(&mem::replace(&mut self.span, Span::none()), outcome);
         self.request.named.meters.attempt(outcome, since.elapsed());
     }
 }

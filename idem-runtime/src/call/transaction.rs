@@ -14,7 +14,7 @@ use super::attempt::Frame;
 use super::cut;
 use crate::error::Error;
 use crate::idem::shared::Shared;
-use crate::ledger::{CommitError, LedgerError, LedgerErrorKind, Transaction};
+use crate::ledger::{Begun, CommitError, LedgerError, LedgerErrorKind, Transaction};
 use crate::protocol::{AttemptOutcome, Failed, Record, RecordId, Reply, Settled, Settlement, Step};
 
 /// The transaction of the attempt that this code runs in, held until it is dropped.
@@ -40,13 +40,14 @@ pub async fn transaction<T: Send + 'static>() -> Result<AttemptTransaction<T>, E
         key: Some(frame.attempt.key.to_string()),
         source,
     };
-    if let Slot::NotBegun = *slot {
-        let begun = frame.shared.ledger.begin().await.map_err(ledger_error)?;
-        *slot = Slot::Open(begun);
-    }
+    *slot = match mem::take(&mut *slot) {
+        Slot::Begun(transaction) => Slot::Open(transaction),
+        Slot::NotBegun => Slot::Open(frame.shared.ledger.begin().await.map_err(ledger_error)?),
+        other => other,
+    };
     OwnedMutexGuard::try_map(slot, |slot| match slot {
         Slot::Open(transaction) => transaction.as_any_mut().downcast_mut(),
-        Slot::NotBegun | Slot::Ended => None,
+        Slot::NotBegun | Slot::Begun(_) | Slot::Ended => None,
     })
     .map(AttemptTransaction)
     .map_err(|_| ledger_error(LedgerError::Unsupported("transactions of this type")))
@@ -60,6 +61,8 @@ pub(super) struct Carried(Mutex<Option<Arc<tokio::sync::Mutex<Slot>>>>);
 enum Slot {
     #[default]
     NotBegun,
+    /// It was begun before the body started, which has not asked for it.
+    Begun(Box<dyn Transaction>),
     Open(Box<dyn Transaction>),
     Ended,
 }
@@ -74,6 +77,23 @@ pub(super) enum CarriedEnd {
 }
 
 impl Carried {
+    /// Returns what an attempt carries whose transaction may have been begun for it.
+    pub(super) fn with(begun: Begun) -> Self {
+        let slot = |begun| Arc::new(tokio::sync::Mutex::new(Slot::Begun(begun)));
+        Self(Mutex::new(begun.map(slot)))
+    }
+
+    /// Rolls back what the body has not asked for: it waits for something else, and others may need
+    /// the connection meanwhile.
+    pub(super) fn drop_unasked(&self) {
+        if let Some(slot) = &*self.0.lock()
+            && let Ok(mut slot) = slot.try_lock()
+            && let Slot::Begun(_) = *slot
+        {
+            *slot = Slot::NotBegun;
+        }
+    }
+
     /// Ends the body's use of the transaction.
     pub(super) fn end(&self) -> CarriedEnd {
         let Some(slot) = self.0.lock().take() else {
@@ -84,7 +104,7 @@ impl Carried {
         };
         match mem::replace(&mut *slot, Slot::Ended) {
             Slot::Open(transaction) => CarriedEnd::Open(transaction),
-            Slot::NotBegun | Slot::Ended => CarriedEnd::Nothing,
+            Slot::NotBegun | Slot::Begun(_) | Slot::Ended => CarriedEnd::Nothing,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::machine::{Drive, Next, State};
 use super::reported::CallerResult;
 use crate::clock::until;
 use crate::handler::{ClaimMode, Handler, RetryMode};
-use crate::ledger::LedgerError;
+use crate::ledger::{Begun, LedgerError};
 use crate::protocol::{Claim, Foreseen, Grant, Record, Reply, Seen, Step, WholeAttempt};
 
 /// What an attempt runs by that has no claim in the ledger.
@@ -41,21 +41,25 @@ impl Drive {
     }
 
     /// Goes on with what the claim would come to.
-    pub(super) fn foresaw(&mut self, foreseen: Result<Foreseen, LedgerError>) -> Option<Next> {
+    pub(super) fn foresaw(
+        &mut self,
+        foreseen: Result<(Foreseen, Begun), LedgerError>,
+    ) -> Option<Next> {
         let fresh_only = self.handler().claims == ClaimMode::WithResultIfFresh;
         let came_before = |seen: &Seen| matches!(seen.record, Some(Record::Live(_)));
         match foreseen {
-            Ok(Foreseen::Run(grant, seen)) if !(fresh_only && came_before(&seen)) => {
+            Ok((Foreseen::Run(grant, seen), begun)) if !(fresh_only && came_before(&seen)) => {
                 let claim = self.request.claim.clone();
                 self.unclaimed = Some(Box::new(Unclaimed { claim, grant, seen }));
+                self.begun = begun;
                 let renewed = Renewed::unclaimed(self.idem());
                 Some(self.run(grant, renewed))
             }
-            Ok(Foreseen::Run(..) | Foreseen::Claim) => {
+            Ok((Foreseen::Run(..) | Foreseen::Claim, _)) => {
                 self.claims_first = true;
                 None
             }
-            Ok(Foreseen::Answer(reply)) => self.answered(Ok(reply)),
+            Ok((Foreseen::Answer(reply), _)) => self.answered(Ok(reply)),
             // Nothing was asked for that could have been written.
             Err(problem) => Some(Next::Refuse(self.no_ledger(problem))),
         }

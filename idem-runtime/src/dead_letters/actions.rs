@@ -133,6 +133,7 @@ impl DeadLetters {
             origin: letter.origin.clone().map(Arc::new),
             cause: BuryCause::from_letter(letter),
             arguments: Some(letter.arguments()),
+            trace: letter.trace,
         };
         Step::Redrive {
             letter: letter.id,

@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tracing::Instrument;
 
 use super::registered::{Publisher, publisher};
 use super::{DeadLetters, LetterError};
@@ -14,6 +15,7 @@ use crate::call::panic;
 use crate::idem::Idem;
 use crate::idem::shared::Shared;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, Step};
+use crate::trace;
 
 impl Idem {
     /// Registers how the messages of a place are published, for [`DeadLetters::republish`].
@@ -103,10 +105,15 @@ impl DeadLetters {
         let (Some(place), Some(publish)) = (&place, publisher) else {
             return Err(LetterError::NoPublisher { id, place });
         };
-        let whole = DeadLetter {
+        let mut whole = DeadLetter {
             payload: self.opened(&letter, letter.payload.clone())?,
             ..letter.clone()
         };
+        let span = trace::span::redrive(&letter);
+        if let (Some(origin), Some(redrive)) = (&mut whole.origin, trace::span::of(&span)) {
+            origin.headers.retain(|(name, _)| !trace::is_header(name));
+            trace::hand_on(Some(&redrive), &mut origin.headers);
+        }
         let record = letter.record_id();
         let by = self.actor(Some("it could not be published".to_owned()));
         // Reopens the letter if this future is dropped or the ledger does not answer from here on.
@@ -124,7 +131,8 @@ impl DeadLetters {
                     unpublished.restore = None;
                 }
             })?;
-        let publishing = AssertUnwindSafe(async { publish(whole).await }).catch_unwind();
+        let publishing = async { publish(whole).await }.instrument(span);
+        let publishing = AssertUnwindSafe(publishing).catch_unwind();
         let published = publishing.await.unwrap_or_else(|caught| {
             Err(format!("its publisher panicked: {}", panic::text(&*caught)))
         });

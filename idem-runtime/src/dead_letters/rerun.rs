@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::Instrument;
 
 use super::payload::unfit;
 use super::registered::{Runner, Running, running};
@@ -18,6 +19,7 @@ use crate::idem::current;
 use crate::json::Json;
 use crate::json::problem::from_json;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, Settlement};
+use crate::trace;
 
 /// The outcome of a run of a letter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,11 @@ impl Idem {
     /// would deliver it. If that does not fit and is an object with one field, `run` gets the value
     /// of the field, as in `{"order": {…}}`. So is the payload of a handler whose arguments a deploy
     /// has made one, or several.
+    ///
+    /// `run` lives as long as the ledger is open. An [`Idem`] in it, also in a struct that a method
+    /// with `runtime = self.idem` belongs to, would keep the ledger open after the last other handle
+    /// is gone, until [`close`](Idem::close). It needs none: the attribute without `runtime` and
+    /// [`HandlerDef::call`](crate::HandlerDef::call) find the handle that the letter is run on.
     ///
     /// It also runs the letters of earlier names of the handler (`was = "…"`), once a call on this
     /// ledger has given them; until then register the earlier name, too.
@@ -186,16 +193,16 @@ impl DeadLetters {
         letter: &DeadLetter,
     ) -> Result<Option<RunOutcome>, LetterError> {
         let record = letter.record_id();
-        let (step, unread) = (self.redriving(letter), letter.is_buried());
-        let origin = letter.origin.clone().filter(|_| unread);
-        let origin = origin.map(|origin| origin.redelivered(true));
-        let redriving = Redriving::new(record.clone(), step, unread, origin, way.call);
+        let redriving = Redriving::new(letter, self.redriving(letter), way.call);
         let redriving = Arc::new(redriving);
+        let span = trace::span::redrive(letter);
         let today = self.shared().handlers.today(&letter.handler);
         let handler = today.unwrap_or_else(|| letter.handler.as_str().into());
         let (mut turn, mut running) = (None, running);
         loop {
-            let error = match current::scope(self.idem.clone(), on_behalf::run(Arc::clone(&redriving), running)).await {
+            let run = on_behalf::run(Arc::clone(&redriving), running);
+            let run = current::scope(self.idem.clone(), run).instrument(span.clone());
+            let error = match run.await {
                 _ if redriving.strayed() => return Ok(None),
                 Ok(_) if !redriving.begun() => {
                     "the function given to `register_handler`, or to the consumer, did not call the handler with the \
@@ -203,7 +210,7 @@ impl DeadLetters {
                         .to_owned()
                 }
                 Ok(result) => {
-                    if unread {
+                    if redriving.unread {
                         // The result is under the message's own key, so the record under the buried
                         // key ends. If the two are one key, nothing is left to remove.
                         self.shared().apply(&record, self.forgetting(letter)).await?;

@@ -46,8 +46,8 @@ pub struct HandlerDefBuilder {
     name: String,
     at: &'static Location<'static>,
     handler: Handler,
-    pauses: bool,
     redact: Vec<String>,
+    issued: Option<String>,
     was: Vec<String>,
 }
 
@@ -76,8 +76,8 @@ impl HandlerDef {
             name: name.into(),
             at: Location::caller(),
             handler: Handler::new("", "", 0),
-            pauses: false,
             redact: Vec::new(),
+            issued: None,
             was: Vec::new(),
         }
     }
@@ -104,9 +104,9 @@ impl HandlerDefBuilder {
         self
     }
 
-    /// Sets the pause before each retry: `initial`, then `factor` times the one before, `max` at
-    /// most; with `jitter` each is random between half of that and all of it. Default: 100 ms, 2,
-    /// 30 s, with jitter.
+    /// Sets the pause before each retry and after an [outage](crate::HandlerCall::outage): `initial`,
+    /// then `factor` times the one before, `max` at most; with `jitter` each is random between half of
+    /// that and all of it. Default: 100 ms, 2, 30 s, with jitter.
     pub fn backoff(mut self, initial: Duration, factor: f64, max: Duration, jitter: bool) -> Self {
         self.handler.backoff = Backoff {
             initial,
@@ -114,7 +114,6 @@ impl HandlerDefBuilder {
             max,
             jitter,
         };
-        self.pauses = !max.is_zero();
         self
     }
 
@@ -171,6 +170,13 @@ impl HandlerDefBuilder {
         self
     }
 
+    /// Takes keys only that the [issuer](crate::Idem::issuer) of this name has issued. The attribute's
+    /// `issued`.
+    pub fn issued(mut self, issuer: impl Into<String>) -> Self {
+        self.issued = Some(issuer.into());
+        self
+    }
+
     /// Adds names that the handler had before: their records serve this one.
     pub fn was<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.was.extend(names.into_iter().map(Into::into));
@@ -181,8 +187,7 @@ impl HandlerDefBuilder {
     ///
     /// # Errors
     /// When the name or a path is empty, a duration is out of range, or options do not go together,
-    /// as those of the attribute: a result that is forgotten before all attempts have passed, a
-    /// pause where there is no retry.
+    /// as those of the attribute: a result that is forgotten before all attempts have passed.
     pub fn build(mut self) -> Result<HandlerDef, HandlerDefError> {
         if let Err(problem) = self.check() {
             return Err(HandlerDefError {
@@ -192,6 +197,9 @@ impl HandlerDefBuilder {
         }
         let paths = self.redact.iter().map(|path| format!("{PAYLOAD}.{path}"));
         self.handler.redact = leaked(paths);
+        if let Some(issuer) = self.issued {
+            self.handler = self.handler.issued(issuer.leak());
+        }
         self.handler.looks_first |= !self.was.is_empty();
         self.handler.was = leaked(self.was);
         (self.handler.file, self.handler.line) = (self.at.file(), self.at.line());
@@ -211,6 +219,9 @@ impl HandlerDefBuilder {
         } = self.handler;
         if self.name.is_empty() {
             return Err("its name is empty".into());
+        }
+        if self.issued.as_deref() == Some("") {
+            return Err("`issued` takes the name of an issuer".into());
         }
         if self.was.contains(&self.name) {
             return Err("`was` takes the names that it had before, not the one that it has".into());
@@ -236,9 +247,6 @@ impl HandlerDefBuilder {
         }
         if backoff.max < backoff.initial || backoff.max > LONGEST {
             return Err("the longest pause of `backoff` is from the first one to 100 years".into());
-        }
-        if self.pauses && retries == 0 {
-            return Err("`backoff` is the pause before a retry, and there are no `retries`".into());
         }
         if let Some(longest) = lease_max {
             if longest < lease {

@@ -58,6 +58,8 @@ const TRIES: usize = 1000;
 pub struct KeyIssuer {
     idem: Idem,
     name: Arc<str>,
+    /// The parts of the handlers' keys that stand before an issued one.
+    parts: Vec<String>,
     format: KeyFormat,
     ttl: Duration,
 }
@@ -69,6 +71,7 @@ impl Idem {
         KeyIssuer {
             idem: self.clone(),
             name: name.as_ref().into(),
+            parts: Vec::new(),
             format: KeyFormat::uuid_v7(),
             ttl: TTL,
         }
@@ -87,6 +90,29 @@ impl KeyIssuer {
     /// remembered for as long as its handler's `ttl` says.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
+        self
+    }
+
+    /// Issues keys for calls whose key has this part before them, such as a tenant: the calls of
+    /// another tenant do not get them. Each call of this adds a part.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # use idem_runtime::{Error, HandlerDef, Idem};
+    /// # let idem = Idem::open(folder.path())?;
+    /// let place_order = HandlerDef::builder("orders.place").issued("order_no").build()?;
+    /// let order_no = idem.issuer("order_no").within("acme").issue().await?;
+    /// let call = |tenant| idem.call(&place_order).key(tenant).key(&order_no).payload(&2);
+    ///
+    /// let refused = call("other").run(async || Ok::<_, Error>(200)).await;
+    /// assert!(matches!(refused, Err(Error::NotIssued { .. })));
+    /// assert_eq!(call("acme").run(async || Ok::<_, Error>(200)).await?, 200);
+    /// # Ok(()) }
+    /// ```
+    pub fn within(mut self, part: impl Into<String>) -> Self {
+        self.parts.push(part.into());
         self
     }
 
@@ -112,6 +138,7 @@ impl KeyIssuer {
             };
             // Encoded as the handlers encode keys, with a backslash before a comma.
             let mut encoded = Key::default();
+            self.parts.iter().for_each(|part| encoded.push(part));
             encoded.push(&key);
             let id = encoded.finish().map(|encoded| issued(&self.name, &encoded));
             let id = id.map_err(|reason| Error::InvalidKey {

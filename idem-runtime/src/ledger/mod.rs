@@ -28,7 +28,7 @@ pub(crate) use sled::once_free;
 #[cfg(feature = "sled")]
 #[doc(hidden)]
 pub use sled::{StoppedLedger, StoppedRecord};
-pub use transaction::{CommitError, Transaction};
+pub use transaction::{Begun, CommitError, Transaction};
 
 pub use crate::call::{AttemptTransaction, Claims, transaction};
 use crate::clock::BoxFuture;
@@ -103,6 +103,9 @@ pub trait Ledger: Any + Send + Sync + 'static {
     /// Decides a claim without making it, for an attempt that [`Step::Attempt`] records as a whole.
     /// The default refuses, as only a ledger with [transactions](Self::begin) is asked.
     ///
+    /// A ledger may [begin](Self::begin) the attempt's transaction in the same trip. It is dropped if the
+    /// body does not ask for it before it waits for anything else.
+    ///
     /// # Errors
     /// [`LedgerError::Unsupported`] where the ledger has none; any other when the record cannot be
     /// read.
@@ -110,7 +113,7 @@ pub trait Ledger: Any + Send + Sync + 'static {
         &self,
         id: &RecordId,
         claim: Claim,
-    ) -> BoxFuture<'static, Result<Foreseen, LedgerError>> {
+    ) -> BoxFuture<'static, Result<(Foreseen, Begun), LedgerError>> {
         let _ = (id, claim);
         let unsupported = LedgerError::Unsupported("transactions");
         Box::pin(std::future::ready(Err(unsupported)))

@@ -28,6 +28,9 @@ pub trait Transaction: Any + Send {
     fn as_any_mut(&mut self) -> &mut (dyn Any + Send);
 }
 
+/// A transaction that was begun before it was asked for, if one was.
+pub type Begun = Option<Box<dyn Transaction>>;
+
 /// Why a transaction is not known to be committed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

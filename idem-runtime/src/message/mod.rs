@@ -8,7 +8,7 @@ pub use redact::REDACTED;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::call::{on_behalf, panic};
+use crate::call::{self, on_behalf, panic};
 use crate::delivery::{Delivery, delivery};
 use crate::error::{CodecStage, Error};
 use crate::handler::Handler;
@@ -24,6 +24,7 @@ use crate::message::redact::parts::{self, Part};
 use crate::message::redact::redact;
 use crate::metrics;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
+use crate::trace::{self, TraceContext};
 
 /// Room for most payloads.
 const USUAL: usize = 256;
@@ -37,6 +38,8 @@ pub struct CallBuilder {
     idem: Option<Idem>,
     /// The broker delivery that made the call.
     pub(crate) delivery: Option<Arc<Delivery>>,
+    /// The trace that came with the call.
+    trace: Option<Arc<TraceContext>>,
     key: Key,
     /// Holds the payload, later its canonical text, at last the result.
     buffer: Vec<u8>,
@@ -63,6 +66,8 @@ pub(crate) struct CallRequest {
     pub(crate) idem: Idem,
     pub(crate) id: RecordId,
     pub(crate) claim: Claim,
+    /// The trace that came with the call.
+    pub(crate) trace: Option<Arc<TraceContext>>,
     /// Whether its fingerprint leaves nulls out, which releases before counted.
     has_nulls: bool,
     /// An empty buffer, which the result may use.
@@ -98,11 +103,14 @@ impl CallBuilder {
     }
 
     fn named(handler: &'static Handler, name: Cow<'static, str>) -> Self {
+        let delivery = delivery();
+        let delivered = delivery.as_ref().and_then(|delivery| delivery.trace());
         Self {
             handler,
             name,
             idem: current::idem(),
-            delivery: delivery(),
+            delivery,
+            trace: delivered.or_else(call::trace),
             key: Key::default(),
             buffer: Vec::with_capacity(USUAL),
             chosen: None,
@@ -133,6 +141,13 @@ impl CallBuilder {
     pub fn runtime(&mut self, idem: &Idem) -> &mut Self {
         self.idem = Some(idem.clone());
         self
+    }
+
+    /// Sets the trace that came with the call, if there is one.
+    pub(crate) fn trace(&mut self, trace: Option<TraceContext>) {
+        if let Some(trace) = trace {
+            self.trace = Some(Arc::new(trace));
+        }
     }
 
     /// Adds one part of the key.
@@ -302,6 +317,7 @@ impl CallBuilder {
                 Some(delivery) => Some(delivery.origin()),
                 None => on_behalf::redriving().and_then(|letter| letter.origin.clone()),
             },
+            trace: trace::parent(self.trace.as_deref()),
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
@@ -312,6 +328,7 @@ impl CallBuilder {
             idem,
             id,
             claim,
+            trace: self.trace.take(),
             has_nulls: self.has_nulls,
             buffer,
         })

@@ -3,6 +3,8 @@
 use minicbor::{Decode, Encode};
 use serde::Serialize;
 
+use crate::trace::{self, TraceContext};
+
 /// A message to be sent.
 ///
 /// ```
@@ -74,6 +76,13 @@ impl OutboxMessage {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
+    }
+
+    /// Adds the trace in which it is sent, unless its headers have one: of the span that this code
+    /// runs in where OpenTelemetry is on, else what came with the call.
+    pub(crate) fn hand_on(&mut self, came_with: Option<&TraceContext>) {
+        let own = trace::span::current();
+        trace::hand_on(own.as_ref().or(came_with), &mut self.headers);
     }
 
     /// Returns the size of all its parts in bytes.

@@ -18,7 +18,8 @@ use entry::PLACES;
 pub(crate) use entry::{new_id, note};
 pub(crate) use sending::Sending;
 
-use crate::call::enqueue;
+use crate::call::{self, enqueue};
+use crate::delivery::delivery;
 use crate::error::Error;
 use crate::idem::Idem;
 use crate::ledger::LedgerError;
@@ -92,10 +93,13 @@ impl Outbox {
     /// # Errors
     /// [`Error::OutboxMessageTooLarge`]; [`Error::Ledger`] when the message cannot be made durable.
     /// It may have been written all the same.
-    pub async fn send(&self, message: OutboxMessage) -> Result<String, Error> {
+    pub async fn send(&self, mut message: OutboxMessage) -> Result<String, Error> {
         self.fits(&message)?;
         let shared = self.idem.shared();
         let sent = shared.outbox.begin(&message)?;
+        // A call that is made again may be part of another trace, and is the same message.
+        let delivered = delivery().and_then(|delivery| delivery.trace());
+        message.hand_on(delivered.or_else(call::trace).as_deref());
         if !(sent.again && self.holds(&sent.id).await?) {
             let note = note(sent.id.clone(), message, shared.clock.now())?;
             shared.ledger.write_notes(vec![note], Vec::new()).await?;

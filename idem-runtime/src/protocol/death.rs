@@ -37,6 +37,7 @@ pub(super) fn bury(live: Live, reason: Reason, facts: &Facts) -> Decision {
         record_key: None,
         reused: None,
         sealed: live.sealed.map(Arc::unwrap_or_clone),
+        trace: live.trace,
     };
     // A buried message that was redriven without a claim is buried again with its old cause.
     if let Some(RedrivenFrom {
@@ -111,6 +112,7 @@ pub(super) fn bury_unread(
         record_key: None,
         reused: None,
         sealed: buried.sealed.clone(),
+        trace: buried.origin.trace().map(|trace| trace.parent()),
     };
     buried.cause.clone().write_to(&mut letter);
     died(settled, letter)

@@ -230,6 +230,7 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
     if wanted.origin.is_some() {
         live.origin.clone_from(&wanted.origin);
     }
+    live.trace = wanted.trace.or(live.trace);
     live.budget = wanted.budget;
     live.phase = Phase::Running {
         number,
@@ -392,6 +393,7 @@ fn rearmed(
         origin,
         cause,
         arguments,
+        trace,
     } = payload;
     Live {
         // The token of the attempt before is no longer valid.
@@ -399,6 +401,7 @@ fn rearmed(
         redacted: (!redacted.is_empty()).then(|| redacted.as_slice().into()),
         sealed: sealed.clone(),
         origin: origin.clone(),
+        trace: *trace,
         redriven: Some(Box::new(RedrivenFrom {
             letter,
             fingerprint: dead.fingerprint,

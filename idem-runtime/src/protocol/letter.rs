@@ -23,6 +23,7 @@ use crate::json::Json;
 use crate::ledger::LedgerError;
 use crate::message::redact::{REDACTED, is_redacted};
 use crate::protocol::encoding::{self, cbor};
+use crate::trace::TraceParent;
 
 /// The id of a dead letter: a UUID of version 7 ([RFC 9562]), so ids sort by the time of death.
 ///
@@ -179,6 +180,11 @@ pub struct DeadLetter {
     #[n(20)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
+    /// The trace that its message was part of: with OpenTelemetry the span of the last call, else
+    /// what the message brought.
+    #[n(21)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceParent>,
 }
 
 impl DeadLetter {

@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::encoding::cbor;
+use crate::trace::{self, TraceContext};
 
 /// The number of headers that are kept of a message.
 const MOST_HEADERS: usize = 64;
@@ -16,7 +17,7 @@ const LONGEST_TEXT: usize = 1024;
 /// letter shows it.
 ///
 /// It is bounded, because a message may come from anywhere: texts are cut at 1 KiB, and headers
-/// past the 64th are left out.
+/// past the 64th are left out, but for those of its [trace](Self::trace).
 ///
 /// ```
 /// # use idem_runtime::Origin;
@@ -101,8 +102,11 @@ impl Origin {
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if self.headers.len() < MOST_HEADERS {
-            self.headers.push((cut(name.into()), cut(value.into())));
+        let (name, value) = (cut(name.into()), cut(value.into()));
+        // Those of the trace are kept wherever they stand.
+        let is_new = || self.headers.iter().all(|(known, _)| *known != name);
+        if self.headers.len() < MOST_HEADERS || (trace::is_header(&name) && is_new()) {
+            self.headers.push((name, value));
         }
         self
     }
@@ -116,6 +120,11 @@ impl Origin {
         // Three bytes are four characters, so the base64 that is cut there still decodes.
         let kept = &value[..value.len().min(LONGEST_TEXT / 4 * 3)];
         self.header(name, BASE64_STANDARD.encode(kept))
+    }
+
+    /// Returns the trace that the message's headers carry.
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::from_headers(self.headers.iter().map(|(name, value)| (name, value)))
     }
 
     /// Returns the broker and the source in one text, `rabbitmq:orders`, as

@@ -16,6 +16,7 @@ use super::sealed::Sealed;
 use crate::clock::after;
 use crate::ledger::LedgerError;
 use crate::protocol::encoding::{self, cbor};
+use crate::trace::TraceParent;
 
 /// The address of a record: the handler's name and the idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,6 +117,9 @@ pub struct Live {
     #[n(12)]
     #[cbor(with = "cbor::shared", has_nil)]
     pub sealed: Option<Arc<Sealed>>,
+    /// The trace that it is part of, as the last claim with one said.
+    #[n(13)]
+    pub trace: Option<TraceParent>,
 }
 
 impl Live {
@@ -139,6 +143,7 @@ impl Live {
             origin: None,
             redriven: None,
             sealed: None,
+            trace: None,
         }
     }
 
@@ -423,6 +428,9 @@ pub enum StoredResult {
         #[n(1)]
         #[cbor(with = "cbor::version", has_nil)]
         version: u32,
+        /// The trace of the run that made it.
+        #[n(2)]
+        trace: Option<TraceParent>,
     },
     /// The result was larger than the limit, and only its size is kept, in bytes.
     #[n(1)]
@@ -433,11 +441,12 @@ pub enum StoredResult {
 }
 
 impl StoredResult {
-    /// Returns a result that the first version of its handler recorded.
+    /// Returns a result that the first version of its handler recorded, of no trace.
     pub fn json(json: impl Into<Arc<[u8]>>) -> Self {
         Self::Json {
             json: json.into(),
             version: FIRST_VERSION,
+            trace: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::origin::Origin;
 use super::record::{Budget, BuryCause, Fingerprint, Record, StoredResult};
 use super::sealed::Sealed;
 use crate::json::Json;
+use crate::trace::TraceParent;
 
 /// One step of a record. A ledger makes it atomically, and durably before it answers.
 #[derive(Debug, Clone, PartialEq)]
@@ -220,10 +221,13 @@ pub struct Claim {
     pub lease: Duration,
     /// Where the message came from, if a broker delivered it.
     pub origin: Option<Arc<Origin>>,
+    /// The trace that the call is part of.
+    pub trace: Option<TraceParent>,
 }
 
 impl Claim {
-    /// Returns a claim without a nonce, a fingerprint, redacted and sealed parts, and an origin.
+    /// Returns a claim without a nonce, a fingerprint, redacted and sealed parts, an origin, and a
+    /// trace.
     pub fn new(
         owner: impl Into<Arc<str>>,
         payload: impl Into<Arc<[u8]>>,
@@ -240,6 +244,7 @@ impl Claim {
             budget,
             lease,
             origin: None,
+            trace: None,
         }
     }
 
@@ -327,6 +332,8 @@ pub struct RedrivePayload {
     pub cause: Option<BuryCause>,
     /// The number of the handler's arguments.
     pub arguments: Option<u32>,
+    /// The trace in which it died.
+    pub trace: Option<TraceParent>,
 }
 
 impl RedrivePayload {
@@ -339,6 +346,7 @@ impl RedrivePayload {
             origin: None,
             cause: None,
             arguments: None,
+            trace: None,
         }
     }
 }

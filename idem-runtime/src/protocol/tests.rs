@@ -372,6 +372,7 @@ impl Life {
                     },
                     lease: Duration::from_secs(30),
                     origin: None,
+                    trace: None,
                 }));
             }
             Op::Renew { token } => {
@@ -522,10 +523,25 @@ fn a_result_without_a_version_is_read_and_written_as_it_was() {
     let second = settled(StoredResult::Json {
         json: (*b"7").into(),
         version: 2,
+        trace: None,
     });
     let stored = second.encode().unwrap();
     assert_eq!(Record::decode(&stored).unwrap(), second);
     assert_eq!(stored.len(), WITHOUT_VERSION.len() + 1);
+    let traced = settled(StoredResult::Json {
+        json: (*b"7").into(),
+        version: 2,
+        trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+            .parse()
+            .ok(),
+    });
+    let traced_stored = traced.encode().unwrap();
+    assert_eq!(Record::decode(&traced_stored).unwrap(), traced);
+    assert_eq!(
+        traced_stored.len(),
+        stored.len() + 27,
+        "26 bytes and their length"
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ const REUSED: Fields = Struct(3, &[(0, Enum(0, &[])), (1, Each(&Struct(3, &[])))
 const REDRIVEN: Fields = Struct(5, &[(3, Struct(5, &[(2, Enum(0, &[])), (4, REUSED)]))]);
 const SEALED: Fields = Struct(3, &[]);
 pub(crate) const LIVE: Fields = Struct(
-    13,
+    14,
     &[
         (4, Struct(3, &[])),
         (6, PAST),
@@ -33,11 +33,11 @@ pub(crate) const LIVE: Fields = Struct(
         (12, SEALED),
     ],
 );
-pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(0, &[(0, Enum(0, &[]))]))]);
+pub(crate) const SETTLED: Fields = Struct(6, &[(5, Enum(0, &[(0, Enum(3, &[]))]))]);
 pub(crate) const LIVE_RECORD: Fields = Enum(0, &[(0, LIVE)]);
 pub(crate) const SETTLED_RECORD: Fields = Enum(0, &[(0, SETTLED)]);
 pub(crate) const DEAD_LETTER: Fields = Struct(
-    21,
+    22,
     &[
         (4, Enum(0, &[])),
         (5, PAST),

@@ -9,6 +9,7 @@ use idem_runtime::protocol::{
     LetterChange, Live, OnCrash, Origin, PastAttempt, Phase, Record, RecordId, RedrivenFrom, Reply,
     Reused, Sealed, Settled, Settlement, Step, StoredResult, decide,
 };
+use idem_runtime::trace::TraceParent;
 use idem_runtime::{
     LetterState,
     clock::Timestamp,
@@ -114,6 +115,7 @@ fn live(from: &mut Unstructured<'_>) -> Result<Live> {
     live.origin = maybe(from, origin)?.map(Arc::new);
     live.redriven = maybe(from, redriven)?.map(Box::new);
     live.sealed = maybe(from, sealed)?.map(Arc::new);
+    live.trace = trace(from)?;
     Ok(live)
 }
 
@@ -124,6 +126,14 @@ fn origin(from: &mut Unstructured<'_>) -> Result<Origin> {
     origin.redelivered = from.arbitrary()?;
     origin.ordering_key = maybe(from, text)?;
     Ok(origin)
+}
+
+/// Of ids that are not zero.
+fn trace(from: &mut Unstructured<'_>) -> Result<Option<TraceParent>> {
+    let (trace, span, flags) = from.arbitrary::<(u128, u64, u8)>()?;
+    Ok(format!("00-{trace:032x}-{span:016x}-{flags:02x}")
+        .parse()
+        .ok())
 }
 
 fn redriven(from: &mut Unstructured<'_>) -> Result<RedrivenFrom> {
@@ -175,6 +185,7 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
         0 => Settlement::Done(StoredResult::Json {
             json: from.arbitrary()?,
             version: from.arbitrary()?,
+            trace: None,
         }),
         1 => Settlement::Done(StoredResult::TooLarge(from.arbitrary()?)),
         2 => Settlement::Dead(id(from)?),
@@ -183,6 +194,9 @@ fn settled(from: &mut Unstructured<'_>) -> Result<Settled> {
     };
     let mut settled = Settled::new(token, at, ttl, attempts, end);
     settled.fingerprint = fingerprint;
+    if let Settlement::Done(StoredResult::Json { trace: of, .. }) = &mut settled.end {
+        *of = trace(from)?;
+    }
     Ok(settled)
 }
 
@@ -209,6 +223,7 @@ fn letter(from: &mut Unstructured<'_>) -> Result<DeadLetter> {
         "record_key": from.arbitrary::<Option<String>>()?,
         "reused": maybe(from, reused)?,
         "sealed": maybe(from, sealed)?,
+        "trace": trace(from)?,
     });
     Ok(read(letter))
 }

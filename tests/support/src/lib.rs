@@ -1,5 +1,5 @@
-//! What the tests of several packages share: a real browser, and real servers on free ports of the
-//! loopback.
+//! What the tests of several packages share: a real browser, real servers on free ports of the
+//! loopback, and the spans that were exported.
 
 #![expect(
     clippy::unwrap_used,
@@ -16,6 +16,8 @@ pub mod servers;
 pub mod smtp;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "traces")]
+pub mod traces;
 
 use std::time::Duration;
 

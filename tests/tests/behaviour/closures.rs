@@ -162,6 +162,35 @@ async fn an_error_decides_whether_there_is_a_retry() {
     assert_eq!(only_letter(&idem).await.reason, Reason::PermanentError);
 }
 
+/// Without retries, `backoff` is the pause after an outage.
+#[tokio::test]
+async fn an_outage_costs_nothing_where_there_are_no_retries() {
+    let clock = ManualClock::default();
+    let idem = on(&clock);
+    let second = Duration::from_secs(1);
+    let handler = HandlerDef::builder("closures.outage")
+        .retries(0)
+        .redeliver()
+        .backoff(second, 1.0, second, false)
+        .build()
+        .unwrap();
+    let call = async |result: Result<(), Oops>| {
+        let call = idem.call::<Oops>(&handler).key("A-1").payload(&2);
+        let call = call.outage(|error| error.to_string() == "away");
+        let result = Mutex::new(Some(result));
+        call.run(async || result.lock().unwrap().take().unwrap())
+            .await
+    };
+    for _ in 0..3 {
+        let away = call(Err(Oops::own("away"))).await.unwrap_err();
+        assert_eq!(away.into_own(), "away");
+        let early = call(Ok(())).await.unwrap_err().into_idem();
+        assert!(matches!(early, Error::NotYet { .. }), "{early:?}");
+        clock.advance(second);
+    }
+    call(Ok(())).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_released_key_is_as_it_was() {
     let clock = ManualClock::default();
@@ -288,6 +317,7 @@ fn options_that_do_not_go_together_are_refused_with_the_reason() {
     for (builder, reason) in [
         (HandlerDef::builder(""), "name is empty"),
         (new().was(["closures.wrong"]), "`was`"),
+        (new().issued(""), "`issued`"),
         (new().redact(["card..no"]), "card..no"),
         (new().timeout(Duration::ZERO), "`timeout`"),
         (new().ttl(Duration::MAX), "`ttl`"),
@@ -296,10 +326,6 @@ fn options_that_do_not_go_together_are_refused_with_the_reason() {
         (new().lease_max(hour).timeout(2 * hour), "`timeout`"),
         (new().backoff(second, 0.5, second, false), "factor"),
         (new().backoff(hour, 2.0, second, false), "longest"),
-        (
-            new().retries(0).backoff(second, 2.0, second, false),
-            "`retries`",
-        ),
     ] {
         let error = builder.build().unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::{ManualClock, temporary};
-use idem_runtime::{Error, Idem, attempt, idempotent, ledger::LedgerError, outbox::OutboxMessage};
+use idem_runtime::{
+    Error, Idem, Origin, attempt, idempotent, ledger::LedgerError, outbox::OutboxMessage,
+};
 
 use crate::common::{Oops, on, soon};
 
@@ -47,6 +49,41 @@ async fn place(id: &str, events: u32, fails: u32, idem: &Idem) -> Result<u32, Oo
 #[idempotent(name = "outbox.place_sync", key = "id", skip(idem))]
 fn place_sync(id: &str, idem: &Idem) -> Result<(), Oops> {
     Ok(idem.outbox().enqueue(event(id))?)
+}
+
+#[tokio::test]
+async fn messages_carry_the_trace_that_their_delivery_brought() {
+    let (idem, state) = (temporary().unwrap(), "congo=t61rcWkgMzE");
+    let trace = [
+        (
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ),
+        ("tracestate", state),
+    ];
+    let origin = trace
+        .iter()
+        .fold(Origin::new("memory", "orders"), |origin, (name, value)| {
+            origin.header(*name, *value)
+        });
+    let whole = idem.deliver(origin, async {
+        place("A", 1, 0, &idem).await.unwrap();
+        idem.outbox().send(event("B")).await.unwrap();
+        let own = event("C").header("Traceparent", "of the user's own");
+        idem.outbox().send(own).await.unwrap();
+    });
+    whole.await;
+    idem.scope(place("D", 1, 0, &idem)).await.unwrap();
+    let sent = idem.outbox().pending(None, 10).await.unwrap();
+    let headers = |at: usize| {
+        let headers = sent[at].message.headers.iter();
+        headers
+            .map(|(name, value)| (&**name, &**value))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((headers(0), headers(1)), (trace.to_vec(), trace.to_vec()));
+    assert_eq!(headers(2), [("Traceparent", "of the user's own")]);
+    assert_eq!(headers(3), [], "no trace was there");
 }
 
 #[tokio::test]

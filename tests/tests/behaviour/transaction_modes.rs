@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join;
-use idem_runtime::dead_letters::{AttemptOutcome, Reason};
+use idem_runtime::dead_letters::{AttemptOutcome, PastAttempt, Reason};
 use idem_runtime::ledger::transaction;
 use idem_runtime::protocol::{Record, RecordId};
 use idem_runtime::testing::{ManualClock, MemoryLedger, StoreCall, StoreFault, open_on};
@@ -226,12 +226,41 @@ async fn whatever_becomes_of_the_commit_the_order_is_booked_once() {
         let result = result.unwrap_or_else(|error| panic!("{call:?} {fault:?}: {error}"));
         if bookings > 0 {
             assert_eq!(starts, bookings, "{call:?} {fault:?}");
+            let refused = matches!(fault, StoreFault::Refused);
+            let charged = if refused { 2 } else { 1 };
+            assert_eq!(shop.charged("A-1").await, charged, "{call:?} {fault:?}");
         }
         assert_eq!(shop.row("A-1").unwrap(), result, "{call:?} {fault:?}");
         let done = record(&shop.idem).await;
         assert!(matches!(done, Some(Record::Settled(_))), "{done:?}");
         assert_eq!(sent(&shop.idem).await, 1, "{call:?} {fault:?}");
     }
+}
+
+/// With `retry = "inline"` an attempt that met an outage is made again `retries` times, and then the
+/// caller hears of it. None of them is charged, whichever mode the handler has.
+#[tokio::test]
+async fn an_outage_of_the_commit_is_tried_again_in_place_and_never_charged() {
+    let shop = Shop::open().await;
+    shop.store.always(StoreCall::Commit, StoreFault::Away);
+    let (result, starts) = booked(&shop, &[]).await;
+    let error = result.unwrap_err().into_idem();
+    assert!(matches!(error, Error::NotCommitted { .. }), "{error}");
+    assert_eq!(starts, 2);
+    let Some(Record::Live(live)) = record(&shop.idem).await else {
+        panic!("it comes again");
+    };
+    let past: Vec<_> = live.past.iter().map(PastAttempt::summary).collect();
+    assert_eq!(past, ["outage ×2, not charged"]);
+    shop.store.mend();
+    let (result, starts) = booked(&shop, &[Then::Fail]).await;
+    assert_eq!(
+        (&*result.unwrap(), starts),
+        ("a 2", 2),
+        "its budget is whole"
+    );
+    assert_eq!(shop.charged("A-1").await, 2);
+    assert_eq!(shop.row("A-1").unwrap(), "a 2");
 }
 
 /// The process of the first body is gone for ever: no other one waits for it, and nothing counts.

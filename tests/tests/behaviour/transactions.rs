@@ -59,7 +59,7 @@ impl Shop {
     }
 
     /// The attempts that an order was charged for until it was done.
-    async fn charged(&self, order_no: &str) -> u32 {
+    pub(crate) async fn charged(&self, order_no: &str) -> u32 {
         let id = RecordId::new("orders.book", order_no);
         match self.idem.record(&id).await.unwrap() {
             Some(Record::Settled(settled)) => settled.attempts,

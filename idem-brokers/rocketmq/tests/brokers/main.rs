@@ -13,6 +13,8 @@ mod remoting;
 mod rocketmq;
 #[path = "../../../tests/brokers/scenarios/mod.rs"]
 mod scenarios;
+#[path = "../../../tests/brokers/service.rs"]
+mod service;
 #[path = "../../../tests/brokers/shop.rs"]
 mod shop;
 #[path = "../../../tests/brokers/storm.rs"]

@@ -1,6 +1,7 @@
 //! The scenarios on Kafka: librdkafka's mock cluster in every run, and a real broker on request.
 
 mod groups;
+mod pauses;
 
 use std::time::Duration;
 
@@ -49,6 +50,16 @@ fn of<const REAL: bool>() -> Vec<Trial> {
             "slow_handlers_keep_their_partitions",
             Needs::Any,
             groups::slow_handlers::<REAL>,
+        ),
+        named::<Topic<REAL>, _>(
+            "pause_longer_than_the_poll_interval",
+            Needs::Any,
+            pauses::longer_than_the_poll_interval::<REAL>,
+        ),
+        named::<Topic<REAL>, _>(
+            "rebalance_in_a_pause",
+            Needs::Any,
+            pauses::rebalance::<REAL>,
         ),
         named::<Topic<REAL>, _>(
             "unfinished_holds_the_offset",

@@ -68,7 +68,7 @@ pub(super) async fn first_start<B: Broker>(server: Arc<Server>) -> anyhow::Resul
     publish(&broker.publisher(), order.message(&name)).await?;
     until("the order is placed", || shop.placed() == 1).await?;
     child.stop().await?;
-    let errors = std::fs::read_to_string(folder.path().join(child::ERRORS))?;
+    let errors = std::fs::read_to_string(folder.path().join(child::LOG))?;
     ensure!(errors.is_empty(), "errors were logged:\n{errors}");
     Ok(())
 }

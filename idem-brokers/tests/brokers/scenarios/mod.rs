@@ -5,6 +5,7 @@ mod consumers;
 mod failures;
 mod origin;
 mod outages;
+mod pauses;
 mod producers;
 
 use std::sync::Arc;
@@ -80,12 +81,13 @@ pub(crate) fn all<B: Broker>() -> Vec<Trial> {
             origin::tells_a_redelivery::<B>,
         ),
         named::<B, _>(
-            "everything_fails_for_a_while",
+            "one_of_two_handlers_is_paused",
             Needs::Any,
-            outages::everything_fails::<B>,
+            pauses::one_of_two_handlers::<B>,
         ),
         named::<B, _>("storm", Needs::Own, storm::storm::<B>),
     ];
+    tests.extend(outages::all::<B>());
     if B::MAKES {
         tests.push(named::<B, _>(
             "first_start_logs_no_error",

@@ -27,8 +27,8 @@ use self::core::Core;
 use self::job::{Job, NotesJob};
 use self::transaction::SharedTransaction;
 use super::{
-    Capabilities, Context, ExpectedNote, Filter, Leases, Ledger, LedgerError, Note, NoteChange,
-    Swept, Transaction, check_keys,
+    Begun, Capabilities, Context, ExpectedNote, Filter, Leases, Ledger, LedgerError, Note,
+    NoteChange, Swept, Transaction, check_keys,
 };
 use crate::clock::BoxFuture;
 use crate::protocol::{Claim, DeadLetter, DeadLetterId, Foreseen, Record, RecordId, Reply, Step};
@@ -134,14 +134,16 @@ impl<S: Store> Ledger for SharedLedger<S> {
         &self,
         id: &RecordId,
         claim: Claim,
-    ) -> BoxFuture<'static, Result<Foreseen, LedgerError>> {
+    ) -> BoxFuture<'static, Result<(Foreseen, Begun), LedgerError>> {
         if !self.core.store.has_transactions() {
             let unsupported = LedgerError::Unsupported("transactions");
             return Box::pin(std::future::ready(Err(unsupported)));
         }
         let (core, id) = (Arc::clone(&self.core), id.clone());
+        // A transaction stays on the runtime that it was begun on.
+        let begins = core.is_asked_here();
         let foreseen = self.core.here(async move {
-            let foresee = || transaction::foresee(&core, &id, claim.clone());
+            let foresee = || transaction::foresee(&core, &id, claim.clone(), begins);
             core.ask_again(foresee).await.map_err(StoreError::of_a_read)
         });
         Box::pin(async move { foreseen.await? })

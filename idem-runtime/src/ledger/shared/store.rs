@@ -197,6 +197,18 @@ pub trait Store: Send + Sync + 'static {
         std::future::ready(Err(unsupported))
     }
 
+    /// Reads one row, as [`read`](Self::read) does, and [begins](Self::begin) a transaction in the same
+    /// trip if it can do so at once. The default only reads.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn read_and_begin(
+        &self,
+        id: RecordId,
+    ) -> impl Future<Output = Result<(Rows, Option<Self::Transaction>), StoreError>> + Send {
+        async move { Ok((self.read(vec![id]).await?, None)) }
+    }
+
     /// Returns how many bytes the ledger takes on the server's disk, or `None` if it is not known (the
     /// default).
     ///

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::core::{Core, MOST_OVERTAKEN};
 use super::job::token;
 use super::plan::{Basis, Plan};
-use super::store::{Owner, Row, Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
+use super::store::{Owner, Row, Rows, Runner, Store, StoreError, StoreErrorKind, StoreTransaction};
 use crate::clock::BoxFuture;
-use crate::ledger::{CommitError, LedgerError, Transaction, check_keys, metrics};
+use crate::ledger::{Begun, CommitError, LedgerError, Transaction, check_keys, metrics};
 use crate::protocol::{Claim, Foreseen, RecordId, Reply, Seen, Step};
 
 pub(super) struct SharedTransaction<S: Store> {
@@ -125,7 +125,16 @@ async fn read<S: Store>(
     id: &RecordId,
 ) -> Result<(Option<Row>, Timestamp), StoreError> {
     let asked = core.clock().now();
-    let mut rows = core.ask(core.store.read(vec![id.clone()])).await?;
+    let rows = core.ask(core.store.read(vec![id.clone()])).await?;
+    told(core, rows, asked)
+}
+
+/// Returns the row that was asked for at `asked`, and the store's time.
+fn told<S: Store>(
+    core: &Core<S>,
+    mut rows: Rows,
+    asked: Timestamp,
+) -> Result<(Option<Row>, Timestamp), StoreError> {
     core.told(rows.now, asked);
     let row = rows.rows.pop().unwrap_or(Ok(None));
     let row =
@@ -133,16 +142,23 @@ async fn read<S: Store>(
     Ok((row, rows.now))
 }
 
-/// Decides a claim without a write.
+/// Decides a claim without a write. If the body may run, the transaction is for it.
 pub(super) async fn foresee<S: Store>(
     core: &Arc<Core<S>>,
     id: &RecordId,
     claim: Claim,
-) -> Result<Foreseen, StoreError> {
+    begins: bool,
+) -> Result<(Foreseen, Begun), StoreError> {
     let runner = core.living().await?;
-    let (row, now) = read(core, id).await?;
+    let asked = core.clock().now();
+    let (rows, transaction) = if begins {
+        core.ask(core.store.read_and_begin(id.clone())).await?
+    } else {
+        (core.ask(core.store.read(vec![id.clone()])).await?, None)
+    };
+    let (row, now) = told(core, rows, asked)?;
     if row.as_ref().is_some_and(|row| row.owner != Owner::None) {
-        return Ok(Foreseen::Claim);
+        return Ok((Foreseen::Claim, None));
     }
     let basis = Basis {
         runner: &runner,
@@ -152,7 +168,13 @@ pub(super) async fn foresee<S: Store>(
             .await?
             .number,
     };
-    Ok(core.foresee(id, claim, row, &basis))
+    let foreseen = core.foresee(id, claim, row, &basis);
+    let begun = transaction.filter(|_| matches!(foreseen, Foreseen::Run(..)));
+    let begun = begun.map(|transaction| {
+        let core = Arc::clone(core);
+        Box::new(SharedTransaction { core, transaction }) as Box<dyn Transaction>
+    });
+    Ok((foreseen, begun))
 }
 
 impl<S: Store> Transaction for SharedTransaction<S> {

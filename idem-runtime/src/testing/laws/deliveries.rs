@@ -8,17 +8,25 @@ use crate::protocol::{
     Actor, AttemptOutcome, Bury, BuryCause, Claim, DeadLetter, DeadLetterId, Fingerprint,
     LetterState, Origin, Reason, RedrivePayload, Reply, Step,
 };
+use crate::trace::TraceParent;
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn origin() -> Origin {
     Origin::new("rabbitmq", "orders")
         .message_id("m-1")
         .position("offset 17")
-        .header("trace", "00-4bf9")
+        .header("traceparent", TRACE)
+}
+
+fn trace() -> Option<TraceParent> {
+    origin().trace().map(|trace| trace.parent())
 }
 
 fn brought() -> Claim {
     Claim {
         origin: Some(Arc::new(origin())),
+        trace: trace(),
         ..claim()
     }
 }
@@ -44,6 +52,7 @@ fn rearm(letter: DeadLetterId) -> Step {
         origin: Some(Arc::new(origin())),
         cause: Some(cause),
         arguments: None,
+        trace: trace(),
     };
     Step::Redrive {
         letter,
@@ -87,9 +96,9 @@ impl Subject {
     }
 }
 
-/// The origin of a message is kept through its attempts, unreported ones and ones claimed without
-/// an origin included. Its letter has the origin, and so has the letter of a redrive that no claim
-/// followed.
+/// The origin and the trace of a message are kept through its attempts, unreported ones and ones
+/// claimed without them included. Its letter has both, and so has the letter of a redrive that no
+/// claim followed.
 pub async fn a_letter_says_where_its_message_came_from(on: Arc<Subject>) {
     let started = on.start_as("A", brought()).await;
     on.fail("A", started.token, AttemptOutcome::Failed).await;
@@ -100,16 +109,18 @@ pub async fn a_letter_says_where_its_message_came_from(on: Arc<Subject>) {
     on.fail("A", started.token, AttemptOutcome::Failed).await;
     let letter = on.only_letter().await;
     assert_eq!((letter.attempts.len(), letter.origin), (3, Some(origin())));
+    assert!(letter.trace.is_some() && letter.trace == trace());
     assert_eq!(on.step("A", rearm(letter.id)).await, Reply::Recorded);
     on.clock.advance(TTL);
     on.ledger.sweep(0, TTL * 2).await.unwrap();
-    assert_eq!(on.only_letter().await.origin, Some(origin()));
+    let again = on.only_letter().await;
+    assert_eq!((again.origin, again.trace), (Some(origin()), trace()));
     let started = on.start("B").await;
     let Reply::DeadLettered(letter) = on.fail("B", started.token, AttemptOutcome::Permanent).await
     else {
         panic!("expected a letter")
     };
-    assert_eq!(letter.origin, None, "no claim had an origin");
+    assert_eq!((letter.origin, letter.trace), (None, None), "of no claim");
 }
 
 /// A message that no handler can take gets a letter with its error, and the same one however often
@@ -128,6 +139,7 @@ pub async fn an_unreadable_message_is_one_letter(on: Arc<Subject>) {
         (letter.attempts.len(), letter.cut_from, &letter.origin),
         (0, Some(7), &Some(origin()))
     );
+    assert_eq!(letter.trace, trace());
     for _ in 0..3 {
         on.clock.advance(TTL);
         on.ledger.sweep(100, TTL).await.unwrap();

@@ -126,12 +126,17 @@ pub async fn a_commit_and_another_claim_exclude_each_other(on: Arc<Subject>) {
     }
 }
 
+/// What a claim would come to, without the transaction that may have been begun.
+async fn foresee(on: &Subject, claim: Claim) -> Foreseen {
+    on.ledger.foresee(&id("A"), claim).await.unwrap().0
+}
+
 /// An attempt that has no claim.
 struct Unclaimed(Claim, Grant, Seen);
 
 impl Unclaimed {
     async fn foreseen(on: &Subject, claim: Claim) -> Self {
-        match on.ledger.foresee(&id("A"), claim.clone()).await.unwrap() {
+        match foresee(on, claim.clone()).await {
             Foreseen::Run(grant, seen) => Self(claim, grant, seen),
             other => panic!("{other:?}"),
         }
@@ -168,7 +173,7 @@ pub async fn an_attempt_without_a_claim_is_recorded_as_a_whole(on: Arc<Subject>)
     // The answer was lost: the result is there, and the failure comes too late.
     assert_eq!(on.step("A", attempt.done()).await, Reply::Recorded);
     assert_eq!(on.step("A", attempt.failed()).await, Reply::LeaseLost);
-    let foreseen = on.ledger.foresee(&id("A"), claim()).await.unwrap();
+    let foreseen = foresee(&on, claim()).await;
     assert!(
         matches!(foreseen, Foreseen::Answer(Reply::Replay(_))),
         "{foreseen:?}"
@@ -223,7 +228,7 @@ pub async fn an_attempt_is_not_recorded_after_another_one_failed(on: Arc<Subject
     };
     let reply = transaction.finish(&id("A"), slow.done()).await.unwrap();
     assert_eq!(reply, Reply::NotYet { at });
-    let foreseen = on.ledger.foresee(&id("A"), claim()).await.unwrap();
+    let foreseen = foresee(&on, claim()).await;
     assert_eq!(foreseen, Foreseen::Answer(Reply::NotYet { at }));
     on.clock.set(at);
     let transaction = on.ledger.begin().await.unwrap();
@@ -240,7 +245,7 @@ pub async fn a_record_that_runs_is_not_foreseen(on: Arc<Subject>) {
     }
     on.start("A").await;
     for _ in 0..2 {
-        let foreseen = on.ledger.foresee(&id("A"), of_another()).await.unwrap();
+        let foreseen = foresee(&on, of_another()).await;
         assert_eq!(foreseen, Foreseen::Claim);
         on.clock.advance(LEASE);
     }

@@ -79,6 +79,13 @@ impl<S: Store> UnreliableStore<S> {
     fn store(&self) -> Arc<S> {
         Arc::clone(&self.store)
     }
+
+    fn transaction(&self, transaction: S::Transaction) -> UnreliableTransaction<S::Transaction> {
+        UnreliableTransaction {
+            transaction,
+            network: Arc::clone(&self.network),
+        }
+    }
 }
 
 impl<S: Store> Store for UnreliableStore<S> {
@@ -202,10 +209,17 @@ impl<S: Store> Store for UnreliableStore<S> {
         let store = self.store();
         let request = async move { store.begin().await };
         let transaction = self.call(StoreCall::Begin, request).await?;
-        Ok(UnreliableTransaction {
-            transaction,
-            network: Arc::clone(&self.network),
-        })
+        Ok(self.transaction(transaction))
+    }
+
+    async fn read_and_begin(
+        &self,
+        id: RecordId,
+    ) -> Result<(Rows, Option<Self::Transaction>), StoreError> {
+        let store = self.store();
+        let request = async move { store.read_and_begin(id).await };
+        let (rows, begun) = self.call(StoreCall::Read, request).await?;
+        Ok((rows, begun.map(|transaction| self.transaction(transaction))))
     }
 
     async fn close(&self) {

@@ -193,6 +193,7 @@ pub(super) fn letter(number: u8, handler: &str, key: &str) -> DeadLetter {
         record_key: None,
         reused: None,
         sealed: None,
+        trace: None,
     }
 }
 

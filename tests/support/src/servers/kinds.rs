@@ -119,6 +119,24 @@ pub static RABBITMQ: Kind = Kind {
     }),
 };
 
+/// RabbitMQ that closes the channel of a consumer that holds a message for more than a second.
+pub static HASTY_RABBITMQ: Kind = Kind {
+    name: "RabbitMQ",
+    hint: RABBITMQ.hint,
+    variable: "IDEM_TEST_HASTY_AMQP",
+    asked_for: false,
+    place: 8,
+    scheme: "amqp://",
+    runs: Runs::Processes(Processes {
+        programs: &["rabbitmq-server", "epmd"],
+        start: hasty_rabbitmq,
+        hello: (b"AMQP\x00\x00\x09\x01", |answer| {
+            answer.starts_with(b"\x01")
+        }),
+        tells: Tells::Nothing,
+    }),
+};
+
 /// librdkafka's own cluster of one broker, which speaks Kafka's protocol inside the test's process.
 #[cfg(feature = "kafka")]
 pub static MOCK_KAFKA: Kind = Kind {
@@ -154,7 +172,7 @@ pub static KAFKA: Kind = Kind {
 };
 
 /// How many kinds there are.
-pub(super) const KINDS: usize = 8;
+pub(super) const KINDS: usize = 9;
 
 impl Processes {
     /// Whether it answers.
@@ -272,6 +290,16 @@ fn nats(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
 }
 
 fn rabbitmq(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
+    rabbitmq_with(folder, ports, "")
+}
+
+/// The broker looks at the time that a message is held with each tick of its channel.
+fn hasty_rabbitmq(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
+    let timeout = ", {consumer_timeout, 1000}, {channel_tick_interval, 500}";
+    rabbitmq_with(folder, ports, timeout)
+}
+
+fn rabbitmq_with(folder: &Path, ports: Ports, settings: &str) -> anyhow::Result<Vec<Line>> {
     let port = ports.own;
     let (config, plugins) = (folder.join("rabbitmq.conf"), folder.join("enabled_plugins"));
     std::fs::write(&config, format!("listeners.tcp.1 = 127.0.0.1:{port}\n"))?;
@@ -281,7 +309,9 @@ fn rabbitmq(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> 
     let advanced = folder.join("advanced.config");
     std::fs::write(
         &advanced,
-        "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 2000}]}].\n",
+        format!(
+            "[{{rabbit, [{{dead_letter_worker_publisher_confirm_timeout, 2000}}{settings}]}}].\n"
+        ),
     )?;
     // Each start finds new ports; the node's name stays, or it would not know its own files.
     let (names, nodes) = (free_port()?, free_port()?);

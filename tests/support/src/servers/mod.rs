@@ -22,13 +22,13 @@ use anyhow::{Context, bail, ensure};
 use keeper::Keeper;
 #[cfg(feature = "kafka")]
 pub use kinds::MOCK_KAFKA;
-pub use kinds::{KAFKA, Kind, NATS, RABBITMQ, REDIS, find};
+pub use kinds::{HASTY_RABBITMQ, KAFKA, Kind, NATS, RABBITMQ, REDIS, find};
 use kinds::{KINDS, Ports, Processes, Runs, Tells};
 use libtest_mimic::{Completion, Failed, Trial};
 #[cfg(feature = "kafka")]
 use mock::Mock;
 #[cfg(feature = "postgres")]
-pub use postgres::{Database, Standby};
+pub use postgres::{Database, Standby, Trips};
 pub use postgres::{PGBOUNCER, POSTGRES};
 use proxy::Proxy;
 pub use rocketmq::ROCKETMQ;
@@ -56,11 +56,31 @@ where
     F: FnOnce(Arc<Server>) -> T + Send + 'static,
     T: Future<Output = anyhow::Result<()>> + Send + 'static,
 {
+    trial_beside(name, kind, needs, &[], test)
+}
+
+/// Returns a test on a server, as [`trial`] does, that starts servers of other kinds itself.
+pub fn trial_beside<F, T>(
+    name: impl Into<String>,
+    kind: &'static Kind,
+    needs: Needs,
+    others: &'static [&'static Kind],
+    test: F,
+) -> Trial
+where
+    F: FnOnce(Arc<Server>) -> T + Send + 'static,
+    T: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
     Trial::ignorable_test(name, move || {
         let outside = kind.outside().filter(|_| needs == Needs::Any);
-        if outside.is_none() && !kind.is_there() {
-            let text = kind.missed(needs);
-            let must = !kind.asked_for && env::var("CI").is_ok_and(|ci| ci == "true");
+        let needed = others.iter().map(|other| (*other, Needs::Own));
+        let mut needed = (outside.is_none())
+            .then_some((kind, needs))
+            .into_iter()
+            .chain(needed);
+        if let Some((missing, needs)) = needed.find(|(needed, _)| !needed.is_there()) {
+            let text = missing.missed(needs);
+            let must = !missing.asked_for && env::var("CI").is_ok_and(|ci| ci == "true");
             return if must {
                 Err(Failed::from(text))
             } else {

@@ -5,6 +5,8 @@ mod cluster;
 #[cfg(feature = "postgres")]
 mod database;
 mod files;
+#[cfg(feature = "postgres")]
+mod trips;
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -15,6 +17,8 @@ pub use cluster::Standby;
 #[cfg(feature = "postgres")]
 pub use database::Database;
 use files::not_as_root;
+#[cfg(feature = "postgres")]
+pub use trips::Trips;
 
 use super::Needs;
 use super::keeper::Line;

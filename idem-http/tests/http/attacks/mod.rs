@@ -1,6 +1,12 @@
 //! What an attacker sends: keys and sizes of his own choice, secrets that must not be kept, content
 //! that would be taken for a record.
 
+mod contents;
+mod crowds;
+mod keys;
+mod places;
+mod wire;
+
 use axum::response::IntoResponse;
 use http::{HeaderName, HeaderValue, StatusCode};
 use idem_runtime::Filter;

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod call;
+mod error;
+mod feed;
+pub mod health;
+mod link;
+mod row;
+mod script;
+mod settings;
+mod store;
+mod time;
+
+pub use settings::{OpeningLedger, Redis};
+pub use store::RedisStore;

@@ -1,0 +1,233 @@
+//! Connections to the server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
+use parking_lot::Mutex;
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Value};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::error::{has_no_script, leaves_connection, of_connecting, of_request};
+use crate::script::{Script, TEXTS};
+
+/// How long connecting may take.
+const CONNECTING: Duration = Duration::from_secs(3);
+/// How many requests may wait for one connection's turn.
+const WAITING: usize = 1_024;
+/// How often the server may have forgotten its scripts within one request.
+const RELOADS: usize = 3;
+
+/// Where the server is.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    client: Client,
+    /// Where connections live, wherever they are used.
+    home: Handle,
+}
+
+impl Link {
+    /// Returns the way to the server of this URL, for the runtime that this is called on.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub(crate) fn to(url: &str) -> Result<Self, StoreError> {
+        // Has no effect if the process installed a provider of its own.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = url.into_connection_info().and_then(|info| {
+            let tcp = TcpSettings::default().set_nodelay(true);
+            Client::open(info.set_tcp_settings(tcp))
+        });
+        // The client's error might quote the URL, in which a password may be.
+        let client = client.map_err(|_| {
+            let message = "the URL of the server cannot be read: write redis://HOST:6379";
+            StoreError::new(StoreErrorKind::Refused, message)
+        })?;
+        Ok(Self {
+            client,
+            home: Handle::current(),
+        })
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECTING))
+            // The shared ledger has a deadline of its own, by its own clock.
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(WAITING);
+        let client = self.client.clone();
+        let connecting = self.at_home(async move {
+            client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+                .map_err(of_connecting)
+        });
+        connecting.await
+    }
+
+    /// Connects, to hear what is published.
+    ///
+    /// # Errors
+    /// When no server answers.
+    pub(crate) async fn listen(&self) -> Result<PubSub, StoreError> {
+        let client = self.client.clone();
+        let connecting = async move { client.get_async_pubsub().await.map_err(of_connecting) };
+        self.at_home(connecting).await
+    }
+
+    async fn at_home<T: Send + 'static>(
+        &self,
+        connecting: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let away = |message: &str| StoreError::new(StoreErrorKind::Away, message);
+        let connected = self.home.spawn(timeout(2 * CONNECTING, connecting)).await;
+        connected
+            .map_err(|_| away("the runtime of its connections has ended"))?
+            .map_err(|_| away("no connection was made in time"))?
+    }
+}
+
+/// One connection, which is made again when it breaks.
+#[derive(Debug)]
+pub(crate) struct Line {
+    link: Link,
+    kept: Mutex<Option<Kept>>,
+    /// One connects at a time.
+    connecting: tokio::sync::Mutex<()>,
+    made: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    number: u64,
+    connection: MultiplexedConnection,
+    /// The hashes by which the server knows the scripts.
+    hashes: Arc<[String]>,
+}
+
+impl Line {
+    pub(crate) fn new(link: Link) -> Self {
+        Self {
+            link,
+            kept: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            made: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs a script.
+    ///
+    /// # Errors
+    /// As [`of_request`] classifies them.
+    pub(crate) async fn run(
+        &self,
+        script: Script,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<Value, StoreError> {
+        for _ in 0..RELOADS {
+            let Kept {
+                number,
+                mut connection,
+                hashes,
+            } = self.kept().await?;
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(&hashes[script as usize]);
+            arguments(&mut command);
+            let number = Some(number);
+            let unanswered = Unanswered { line: self, number };
+            let answer = command.query_async(&mut connection).await;
+            match &answer {
+                // The server was started anew, or another one took its place, or a person flushed them.
+                Err(error) if has_no_script(error) => {
+                    load(&mut connection).await?;
+                    unanswered.answered();
+                    continue;
+                }
+                Err(error) if !leaves_connection(error) => drop(unanswered),
+                _ => unanswered.answered(),
+            }
+            return answer.map_err(of_request);
+        }
+        let message = "the server forgets its scripts again and again";
+        Err(StoreError::new(StoreErrorKind::Away, message))
+    }
+
+    /// Sends a command.
+    ///
+    /// # Errors
+    /// As [`of_request`] classifies them.
+    pub(crate) async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
+        let mut connection = self.kept().await?.connection;
+        command
+            .query_async(&mut connection)
+            .await
+            .map_err(of_request)
+    }
+
+    pub(crate) fn close(&self) {
+        self.kept.lock().take();
+    }
+
+    async fn kept(&self) -> Result<Kept, StoreError> {
+        if let Some(kept) = &*self.kept.lock() {
+            return Ok(kept.clone());
+        }
+        let _connecting = self.connecting.lock().await;
+        if let Some(kept) = &*self.kept.lock() {
+            return Ok(kept.clone());
+        }
+        let mut connection = self.link.connect().await?;
+        let kept = Kept {
+            number: self.made.fetch_add(1, Ordering::Relaxed),
+            hashes: load(&mut connection).await?,
+            connection,
+        };
+        *self.kept.lock() = Some(kept.clone());
+        Ok(kept)
+    }
+
+    fn lose(&self, number: u64) {
+        self.kept.lock().take_if(|kept| kept.number == number);
+    }
+}
+
+/// Loads the scripts, and returns their hashes.
+async fn load(connection: &mut MultiplexedConnection) -> Result<Arc<[String]>, StoreError> {
+    let mut pipe = redis::pipe();
+    for text in TEXTS {
+        pipe.cmd("SCRIPT").arg("LOAD").arg(text);
+    }
+    let hashes: Result<Vec<String>, _> = pipe.query_async(connection).await;
+    // What is loaded changes nothing.
+    Ok(hashes
+        .map_err(|error| of_request(error).before_commit())?
+        .into())
+}
+
+/// A request without an answer. Dropped so, its connection is not used again: it may stand still.
+struct Unanswered<'l> {
+    line: &'l Line,
+    number: Option<u64>,
+}
+
+impl Unanswered<'_> {
+    fn answered(mut self) {
+        self.number = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.line.lose(number);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+-- Counts the open letters.
+return done(text(call('ZCARD', tag .. 'lo')))

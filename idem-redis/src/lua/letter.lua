@@ -1,0 +1,2 @@
+-- Returns a letter.
+return done(call('HGET', tag .. 'l', ARGV[first]) or '')

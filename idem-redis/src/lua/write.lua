@@ -1,0 +1,69 @@
+-- Makes the writes of a batch whose rows are as expected. ARGV: the runner, and for each write nine
+-- arguments, then four for its letter if there is one, then four for each note.
+local runner, count = ARGV[first], tonumber(ARGV[first + 1])
+if call('HGET', tag .. 'u:' .. runner, 'dead') ~= '0' then
+    return answer('dead', '')
+end
+local owned, due_rows, past_rows = tag .. 'o:' .. runner, tag .. 'd', tag .. 'x'
+local at, taken, told_rows = first + 2, {}, {}
+for write = 1, count do
+    local id, expected, row, due = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local live, owns = ARGV[at + 4] == '1', ARGV[at + 5] == '1'
+    local letter, notes = ARGV[at + 6], tonumber(ARGV[at + 7])
+    at = at + 8
+    local is_new = ARGV[at] == '1'
+    local encoded, open, closed = ARGV[at + 1], ARGV[at + 2] == '1', ARGV[at + 3]
+    if letter ~= '' then
+        at = at + 4
+    end
+    if call('GETRANGE', tag .. 'r:' .. id, 0, 15) == expected
+        and (letter == '' or is_new or call('HEXISTS', tag .. 'l', letter) == 1)
+    then
+        call('SET', tag .. 'r:' .. id, row)
+        local index, other = past_rows, due_rows
+        if live then
+            index, other = due_rows, past_rows
+        end
+        if due ~= '' then
+            call('ZADD', index, due, id)
+        end
+        if owns then
+            call('SADD', owned, id)
+        end
+        if expected ~= '' then
+            call('ZREM', other, id)
+            if due == '' then
+                call('ZREM', index, id)
+            end
+            if not owns then
+                call('SREM', owned, id)
+                told_rows[#told_rows + 1] = id
+            end
+        end
+        if letter ~= '' then
+            call('HSET', tag .. 'l', letter, encoded)
+            call('ZADD', tag .. 'la', 0, letter)
+            if open then
+                call('ZADD', tag .. 'lo', 0, letter)
+            else
+                call('ZREM', tag .. 'lo', letter)
+            end
+            if closed ~= '' then
+                call('ZADD', tag .. 'lc', closed, letter)
+            else
+                call('ZREM', tag .. 'lc', letter)
+            end
+        end
+        at = write_notes(at, notes)
+        taken[#taken + 1] = write
+    else
+        at = at + 4 * notes
+    end
+end
+if #taken == 0 then
+    return done(taken)
+end
+if #told_rows > 0 then
+    call('PUBLISH', tag .. 'w', process .. table.concat(told_rows))
+end
+return changed(taken)

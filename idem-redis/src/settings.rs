@@ -1,0 +1,221 @@
+//! The settings of the ledger, and how it is opened.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use idem_runtime::ledger::shared::{SharedLedger, StoreError, StoreErrorKind};
+use idem_runtime::ledger::{Context, LedgerError};
+
+use tokio::time::timeout;
+
+use crate::call::Server;
+use crate::health::Health;
+use crate::link::Link;
+use crate::store::RedisStore;
+
+/// The pause before an opening that waits for the server tries again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long the server may take to answer what opening asks.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// A ledger on Redis or Valkey, about to be opened.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use idem_redis::Redis;
+/// use idem_runtime::Idem;
+/// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+/// let idem = Idem::builder()
+///     .open_with(Redis::connect("redis://redis.example:6379"))
+///     .await?;
+///
+/// // With settings:
+/// let redis = Redis::new("redis://redis.example:6379").lease(Duration::from_secs(20));
+/// let idem = Idem::builder().open_with(redis.ledger()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Redis {
+    url: String,
+    name: String,
+    lease: Duration,
+    creates: bool,
+    allows_eviction: bool,
+    allows_loss: bool,
+}
+
+impl Redis {
+    /// Opens the ledger on the server of this URL, for
+    /// [`open_with`](idem_runtime::IdemBuilder::open_with). The same as `Redis::new(url).ledger()`.
+    pub fn connect(url: &str) -> impl FnOnce(Context) -> OpeningLedger + use<> {
+        Self::new(url).ledger()
+    }
+
+    /// Returns the settings of a ledger on the server of this URL:
+    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, of which all but the host may be left out. A password
+    /// may have to be percent-encoded.
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            name: "idem".to_owned(),
+            lease: Duration::from_secs(30),
+            creates: true,
+            allows_eviction: false,
+            allows_loss: false,
+        }
+    }
+
+    /// Sets the name of the ledger (default: `idem`): its keys begin with it, in braces. Ledgers with
+    /// other names on the same server know nothing of each other.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets how long after its last heartbeat a process loses its claims (default: 30 s).
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Sets whether opening makes the ledger where there is none (default: yes). Else it fails then: to a
+    /// program that looks at a ledger, a mistyped name would look like an empty one.
+    #[must_use]
+    pub fn create(mut self, creates: bool) -> Self {
+        self.creates = creates;
+        self
+    }
+
+    /// Opens the ledger also where `maxmemory-policy` lets the server evict keys (default: it is
+    /// refused). A record that was evicted is gone, also that of a message that is being handled: it runs
+    /// again when it is delivered again, and nothing tells of it.
+    #[must_use]
+    pub fn allow_eviction(mut self) -> Self {
+        self.allows_eviction = true;
+        self
+    }
+
+    /// Opens the ledger also where nothing lasts a restart of the server (`appendonly no`), and goes on
+    /// by itself when what it had acknowledged is gone (default: both are refused until a person
+    /// [agrees](Self::accept_loss)). It still says so. What is gone runs again, and its letters are lost.
+    #[must_use]
+    pub fn allow_loss(mut self) -> Self {
+        self.allows_loss = true;
+        self
+    }
+
+    /// Returns what opens the ledger, for [`open_with`](idem_runtime::IdemBuilder::open_with).
+    pub fn ledger(self) -> impl FnOnce(Context) -> OpeningLedger + use<> {
+        |context| {
+            Box::pin(async move {
+                let (lease, store) = (self.lease, self.store_within(context.wait).await?);
+                SharedLedger::open(store, context, lease).await
+            })
+        }
+    }
+
+    /// Asks the server for what the ledger's promises rest on. It makes no ledger, and a replica answers
+    /// too.
+    ///
+    /// # Errors
+    /// When the settings are wrong, or no server answers.
+    pub async fn health(&self) -> Result<Health, StoreError> {
+        in_time(Health::ask(&self.link()?, &self.name)).await
+    }
+
+    /// Agrees that the ledger goes on with what it has, after it was found emptied or older than it was
+    /// and was refused to every process. All of them go on, and later fencing tokens are larger than all
+    /// before. Returns whether there was something to agree to.
+    ///
+    /// # Errors
+    /// When the settings are wrong, or no server answers.
+    pub async fn accept_loss(&self) -> Result<bool, StoreError> {
+        in_time(Server::accept_loss(&self.link()?, &self.name)).await
+    }
+
+    /// As [`store`](Self::store), but tries again while no server answers, for `longest`.
+    async fn store_within(self, longest: Duration) -> Result<RedisStore, StoreError> {
+        let begun = Instant::now();
+        loop {
+            match in_time(self.clone().store()).await {
+                Err(error) if error.kind == StoreErrorKind::Away && begun.elapsed() < longest => {
+                    tracing::info!(error = format_args!("{error:#}"), "waiting for the server");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Connects, looks at what the server's settings promise, and says it in the log.
+    ///
+    /// # Errors
+    /// When the settings are wrong, no server answers, or what it promises is too little.
+    pub async fn store(self) -> Result<RedisStore, StoreError> {
+        let link = self.link()?;
+        let health = Health::ask(&link, &self.name).await?;
+        self.check(&health)?;
+        let promises = health.promises();
+        if health.is_verified() {
+            tracing::info!("{promises}");
+        } else {
+            tracing::warn!("{promises}");
+        }
+        let server = Server::open(&link, &self.name, self.creates, self.allows_loss).await?;
+        Ok(RedisStore::new(&link, server))
+    }
+
+    fn check(&self, health: &Health) -> Result<(), StoreError> {
+        let refused = |message: &str| Err(StoreError::new(StoreErrorKind::Refused, message));
+        if health.is_replica {
+            let message = "the server is a replica: open the ledger on the primary";
+            return Err(StoreError::new(StoreErrorKind::Away, message));
+        }
+        if health.evicts() == Some(true) && !self.allows_eviction {
+            return refused(
+                "the server may evict the ledger's keys when its memory is full: set \
+                 `maxmemory-policy noeviction`, or open with `allow_eviction()`",
+            );
+        }
+        if health.appends == Some(false) && !self.allows_loss {
+            return refused(
+                "nothing that the server is told lasts a restart, and dead letters have to: set \
+                 `appendonly yes`, or open with `allow_loss()`",
+            );
+        }
+        Ok(())
+    }
+
+    fn link(&self) -> Result<Link, StoreError> {
+        if self.name.is_empty() || self.name.contains(['{', '}']) {
+            let message = "a ledger on Redis has a name without braces";
+            return Err(StoreError::new(StoreErrorKind::Refused, message));
+        }
+        Link::to(&self.url)
+    }
+}
+
+/// A server that stands still is one that does not answer.
+async fn in_time<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let away = |_| StoreError::new(StoreErrorKind::Away, "the server does not answer");
+    timeout(ANSWER, asking).await.map_err(away)?
+}
+
+/// A ledger that is being opened.
+pub type OpeningLedger =
+    std::pin::Pin<Box<dyn Future<Output = Result<SharedLedger<RedisStore>, LedgerError>> + Send>>;
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("Redis")
+            .field("name", &self.name)
+            .field("lease", &self.lease)
+            .field("create", &self.creates)
+            .field("allow_eviction", &self.allows_eviction)
+            .field("allow_loss", &self.allows_loss)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,11 @@
+//! The laws of the ledger on Redis, and of its store.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper that cannot go on fails its test"
+)]
+
+mod clocked;
+mod hints;
+mod laws;
+mod store_laws;

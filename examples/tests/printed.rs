@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use idem_test_support::example;
+
 #[test]
 fn each_example_prints_what_its_header_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -36,7 +38,7 @@ fn each_example_prints_what_its_header_says() {
             command,
             format!("cargo run -p idem-examples --example {name}")
         );
-        assert_eq!(printed(&command, folder), expected, "{name}");
+        assert_eq!(printed(name, folder), expected, "{name}");
         examples += 1;
     }
     assert_eq!(examples, 11);
@@ -60,10 +62,9 @@ fn session(source: &str) -> (String, String) {
     )
 }
 
-/// Runs the command and returns its standard output.
-fn printed(command: &str, folder: &Path) -> String {
-    let output = Command::new(env!("CARGO"))
-        .args(command.split(' ').skip(1))
+/// Runs the example and returns its standard output.
+fn printed(name: &str, folder: &Path) -> String {
+    let output = Command::new(example(name).unwrap())
         .current_dir(folder)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -71,7 +72,7 @@ fn printed(command: &str, folder: &Path) -> String {
         .unwrap();
     assert!(
         output.status.success(),
-        "`{command}` ended with {}",
+        "`{name}` ended with {}",
         output.status
     );
     String::from_utf8(output.stdout).unwrap()

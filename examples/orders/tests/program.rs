@@ -1,12 +1,11 @@
 //! The example as a process of its own.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::OnceLock;
 
 use anyhow::{Context, bail, ensure};
-use escargot::CargoRun;
 use idem_test_support::within;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -57,7 +56,7 @@ pub(crate) fn orders<I: AsRef<OsStr>>(
 
 /// Returns a command that runs the example without arguments.
 pub(crate) fn example() -> anyhow::Result<Command> {
-    let mut command = Command::from(built()?.command());
+    let mut command = Command::new(built()?);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -70,22 +69,12 @@ pub(crate) fn example() -> anyhow::Result<Command> {
     Ok(command)
 }
 
-fn built() -> anyhow::Result<&'static CargoRun> {
-    static BUILT: OnceLock<Result<CargoRun, String>> = OnceLock::new();
-    let build = || {
-        // From the workspace's root, as in the README, so that both share what is built.
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .ancestors()
-            .nth(2)
-            .ok_or("no workspace")?;
-        let build = escargot::CargoBuild::new()
-            .manifest_path(root.join("Cargo.toml"))
-            .example("orders");
-        build.run().map_err(|error| error.to_string())
-    };
+fn built() -> anyhow::Result<&'static Path> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let build = || idem_test_support::example("orders");
     BUILT
-        .get_or_init(build)
-        .as_ref()
+        .get_or_init(|| build().map_err(|error| error.to_string()))
+        .as_deref()
         .map_err(|error| anyhow::anyhow!("cannot build the example: {error}"))
 }
 

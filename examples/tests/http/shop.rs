@@ -2,18 +2,17 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::Context;
-use escargot::{CargoBuild, CargoRun};
-use idem_test_support::within;
+use idem_test_support::{example, within};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// An example that is built, and its arguments.
 pub(crate) struct Program {
-    run: CargoRun,
+    path: PathBuf,
     arguments: Vec<OsString>,
 }
 
@@ -29,16 +28,16 @@ impl Program {
         name: &str,
         arguments: [OsString; N],
     ) -> anyhow::Result<Self> {
-        // From the workspace's root, as the example `orders` is, so that both share what is built.
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-        let run = CargoBuild::new().manifest_path(root).example(name).run()?;
         let arguments = arguments.into_iter().collect();
-        Ok(Self { run, arguments })
+        Ok(Self {
+            path: example(name)?,
+            arguments,
+        })
     }
 
     /// Starts a process, which may not listen yet.
     pub(crate) fn spawn(&self) -> anyhow::Result<Shop> {
-        let mut command = Command::from(self.run.command());
+        let mut command = Command::new(&self.path);
         command.args(&self.arguments);
         command.args(["--listen", "127.0.0.1:0"]);
         let command = command.stdout(Stdio::piped()).kill_on_drop(true);

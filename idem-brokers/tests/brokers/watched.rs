@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use idem_brokers::{BrokerError, Delivery, Session, Source};
+use idem_brokers::{BrokerError, Delivery, Publisher, Session, Source};
 use idem_runtime::Origin;
 
 /// The numbers of deliveries, and of the outcomes that the broker confirmed.
@@ -52,6 +52,18 @@ impl<S: Source> Source for Watched<S> {
 
     fn name(&self) -> String {
         self.source.name()
+    }
+
+    fn places(&self) -> Vec<String> {
+        self.source.places()
+    }
+
+    fn publisher(&self) -> Option<Arc<dyn Publisher>> {
+        self.source.publisher()
+    }
+
+    fn destination(&self, origin: &Origin) -> String {
+        self.source.destination(origin)
     }
 
     async fn connect(&self, prefetch: usize) -> Result<Self::Session, BrokerError> {

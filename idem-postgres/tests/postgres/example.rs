@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use idem_test_support::example;
 use idem_test_support::servers::Database;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,12 +17,11 @@ async fn two_replicas_print_what_the_header_says() {
         .take_while(|line| *line != " ```")
         .map(|line| line.trim_start().to_owned() + "\n")
         .collect();
-    let mut example = Command::new(env!("CARGO"));
-    example
-        .args(["run", "-p", "idem-postgres", "--example", "replicas", "--"])
-        .arg(database.url())
-        .stderr(Stdio::inherit());
-    let printed = tokio::task::spawn_blocking(move || example.output());
+    let url = database.url().to_owned();
+    let printed = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(example("replicas").unwrap());
+        command.arg(url).stderr(Stdio::inherit()).output()
+    });
     let printed = printed.await.unwrap().unwrap();
     assert_eq!(String::from_utf8(printed.stdout).unwrap(), expected);
 }

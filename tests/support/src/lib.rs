@@ -8,6 +8,8 @@
 
 #[cfg(feature = "browser")]
 pub mod browser;
+#[cfg(feature = "examples")]
+mod examples;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "servers")]
@@ -20,6 +22,9 @@ pub mod tls;
 pub mod traces;
 
 use std::time::Duration;
+
+#[cfg(feature = "examples")]
+pub use examples::example;
 
 /// How long a test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use idem_brokers::{Consumer, Message};
 use idem_runtime::{Filter, dead_letters::Reason, json::Json};
 use idem_test_support::servers::Server;
@@ -76,19 +76,24 @@ pub(super) async fn undecodable<B: Broker>(server: Arc<Server>) -> anyhow::Resul
     stage.send(&PlaceOrder::new("A-1001")).await?;
     let (consumer, counts) = stage.consume();
     until("all are acked", || counts.acked() == 4).await?;
-    stage.stop(consumer).await;
     let letters = stage.idem.dead_letters().list(&Filter::default()).await?;
     ensure!(letters.len() == 2, "{letters:?}");
     let text = letters
         .iter()
-        .find(|letter| letter.payload == "no order".into());
-    let headers = text
-        .and_then(|letter| letter.origin.as_ref())
-        .map(|origin| &origin.headers[..]);
+        .find(|letter| letter.payload == "no order".into())
+        .context("no letter of the text")?;
+    let headers = text.origin.as_ref().map(|origin| &origin.headers[..]);
     ensure!(
         headers == Some(&[("trace".to_owned(), "17".to_owned())]),
         "{letters:?}"
     );
+    // The consumer sends it back to where it came from.
+    let by_ann = stage.idem.dead_letters().by("ann");
+    let order = serde_json::to_value(PlaceOrder::new("A-1002"))?;
+    by_ann.edit(&text.id, order, "an order was meant").await?;
+    by_ann.republish(&text.id).await?;
+    until("it came back", || counts.acked() == 5).await?;
+    stage.stop(consumer).await;
     ensure!(
         letters
             .iter()
@@ -96,8 +101,8 @@ pub(super) async fn undecodable<B: Broker>(server: Arc<Server>) -> anyhow::Resul
         "{letters:?}"
     );
     ensure!(
-        stage.shop.placed() == 1,
-        "the good one beside them is placed"
+        stage.shop.placed() == 2,
+        "the good one beside them and the one that came back are placed"
     );
     stage.is_clean().await
 }

@@ -120,14 +120,24 @@ impl<B: Broker> World<B> {
         Ok(self.table.count().await?.0.try_into()?)
     }
 
+    /// Waits until so many orders are sold, as long as there are more of them now and then: after a
+    /// kill RabbitMQ's dead-letter worker brings few at a time.
     pub(super) async fn until_sold(&self, orders: usize) -> anyhow::Result<()> {
-        within(async {
-            while self.sold().await? < orders {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Ok(())
-        })
-        .await
+        let mut sold = self.sold().await?;
+        while sold < orders {
+            let before = sold;
+            sold = within(async {
+                loop {
+                    let sold = self.sold().await?;
+                    if sold > before {
+                        return anyhow::Ok(sold);
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Waits for the next mail, and checks how its subject begins.

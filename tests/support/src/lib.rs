@@ -24,7 +24,7 @@ pub mod traces;
 use std::time::Duration;
 
 #[cfg(feature = "examples")]
-pub use examples::{BUILT, example};
+pub use examples::example;
 
 /// How long a test waits for anything.
 pub const DEADLINE: Duration = Duration::from_secs(60);

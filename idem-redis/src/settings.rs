@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::shared::{SharedLedger, StoreError, StoreErrorKind};
 use idem_runtime::ledger::{Context, LedgerError};
-
 use tokio::time::timeout;
 
 use crate::call::Server;

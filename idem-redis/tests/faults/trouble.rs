@@ -63,7 +63,7 @@ async fn paused(server: Arc<Server>) -> anyhow::Result<()> {
     under_load(&server, || tell(&server, "CLIENT PAUSE 300 ALL")).await
 }
 
-/// It stands still until a caller was told so.
+/// The server stands still until the call has ended with an error.
 async fn frozen(server: Arc<Server>) -> anyhow::Result<()> {
     let shop = Arc::<Shop>::default();
     let idem = process(server.address()).await?;

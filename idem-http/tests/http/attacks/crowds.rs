@@ -54,7 +54,7 @@ async fn one_key_thousands_of_times_is_one_run() {
             _ => service.client.post("A-1", "[]"),
         });
         for (n, got) in join_all(others).await.into_iter().enumerate() {
-            // Other content is told so whether the first is done or not.
+            // A request of another content is refused as such, whether the first one is done or not.
             assert_eq!(got.problem(), ["in-progress", "key-reused"][n % 2]);
         }
         service.runs.let_go();

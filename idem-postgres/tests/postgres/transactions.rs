@@ -229,16 +229,7 @@ async fn a_transaction_that_stood_still_for_a_lease_says_so() {
     )]
     async fn stand_still(order_no: &str, database: &Database) -> Result<u32, BookError> {
         insert(&mut *transaction().await?, order_no).await?;
-        let open = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
-        let mut looking = database.connect().await?;
-        while sqlx::query_scalar::<_, i64>(open)
-            .fetch_one(&mut looking)
-            .await?
-            > 0
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        no_transaction_is_open(database).await?;
         Ok(1)
     }
     let database = Database::with_orders().await.unwrap();
@@ -256,6 +247,22 @@ async fn a_transaction_that_stood_still_for_a_lease_says_so() {
 }
 
 /// Others may need its connection, and the time of its transaction is not that of the wait.
+/// Waits until no session of the database has an idle transaction.
+async fn no_transaction_is_open(database: &Database) -> sqlx::Result<()> {
+    let open = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    let mut looking = database.connect().await?;
+    // The server does not tell when a transaction ends.
+    while sqlx::query_scalar::<_, i64>(open)
+        .fetch_one(&mut looking)
+        .await?
+        > 0
+    {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_body_that_waits_first_holds_no_transaction_meanwhile() {
     #[idempotent(
@@ -265,17 +272,7 @@ async fn a_body_that_waits_first_holds_no_transaction_meanwhile() {
         skip(database)
     )]
     async fn slow(order_no: &str, database: &Database) -> Result<u32, BookError> {
-        let held = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
-        let mut looking = database.connect().await?;
-        // The server does not tell when a transaction ends.
-        while sqlx::query_scalar::<_, i64>(held)
-            .fetch_one(&mut looking)
-            .await?
-            > 0
-        {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        no_transaction_is_open(database).await?;
         insert(&mut *transaction().await?, order_no).await?;
         Ok(1)
     }

@@ -20,8 +20,8 @@ pub use clock::ManualClock;
 pub use memory::{MemoryLedger, open_on};
 pub use process::Process;
 pub use store::{
-    Calls, MemoryStore, MemoryTransaction, StoreCall, StoreFault, UnreliableStore,
-    UnreliableTransaction,
+    Calls, ClockedStore, ClockedTransaction, MemoryStore, MemoryTransaction, ServerClock,
+    ServerTime, StoreCall, StoreFault, UnreliableStore, UnreliableTransaction,
 };
 #[cfg(feature = "sled")]
 pub use temporary::{Temporary, temporary, temporary_with};

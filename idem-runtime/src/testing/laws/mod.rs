@@ -276,7 +276,8 @@ pub fn hold<F: Future<Output = ()>>(
     }
 }
 
-const PAUSE: Duration = Duration::from_secs(10);
+/// Longer than what passes while a bad network loses a claim three times.
+const PAUSE: Duration = Duration::from_secs(40);
 const LEASE: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(3600);
 

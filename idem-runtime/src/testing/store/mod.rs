@@ -1,5 +1,6 @@
 //! A store in memory, which many shared ledgers can share as if they were processes.
 
+mod clocked;
 mod kept;
 mod network;
 mod transaction;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
+pub use clocked::{ClockedStore, ClockedTransaction, ServerClock, ServerTime};
 pub use kept::Calls;
 use kept::Kept;
 pub use network::{StoreCall, StoreFault};

@@ -10,7 +10,7 @@ use idem_runtime::Idem;
 use serde_json::Value;
 
 use crate::served::Served;
-use crate::support::{At, bury, folder, order};
+use crate::support::{At, bury, ended, folder, order};
 use idem_test_support::within;
 
 /// What it finds about a folder, beside the machine's own disk: that may be nearly full while a
@@ -390,6 +390,18 @@ async fn a_folder_of_another_user_is_not_touched_by_root() {
         .idem(&["dlq", "list"])
         .await
         .ended(2);
+    // Root without capabilities is a user like any other.
+    let mut powerless = tokio::process::Command::new("setpriv");
+    powerless
+        .args(["--bounding-set=-all", env!("CARGO_BIN_EXE_idem")])
+        .args(["stats", "--data"])
+        .arg(data.path());
+    let said = ended(&mut powerless).await.ended(2);
+    assert!(
+        said.err
+            .contains("belongs to user 12345, and cannot be read"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test]

@@ -18,6 +18,17 @@ pub enum ServiceError {
     /// The redrive rule does not exist.
     #[error("redrive rule `{0}` does not exist")]
     NoSuchRule(String),
+    /// No handler of this name is known.
+    #[error(
+        "{} To pause it all the same, give `force`",
+        unknown(.handler, .nearest)
+    )]
+    NoSuchHandler {
+        /// The name.
+        handler: String,
+        /// The names that the ledger knows, the nearest first: five at most.
+        nearest: Vec<String>,
+    },
     /// A parameter is invalid.
     #[error("`{field}` {why}")]
     Invalid {
@@ -76,6 +87,14 @@ pub enum ServiceError {
     /// The ledger cannot do its work.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+fn unknown(handler: &str, nearest: &[String]) -> String {
+    if nearest.is_empty() {
+        return format!("no handler `{handler}` is known: none was called on this ledger yet.");
+    }
+    let nearest = nearest.join("`, `");
+    format!("no handler `{handler}` was called on this ledger. The nearest names are `{nearest}`.")
 }
 
 impl ServiceError {

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::call::{Claims, SingleFlight};
 use crate::clock::Clock;
 use crate::dead_letters::{Consumers, Hidden, Publishers, Runners};
+use crate::handler::known::KnownHandlers;
 use crate::handler::names::EarlierNames;
 use crate::handler::registry::Registry;
 use crate::issuer::Sequences;
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) instance: Arc<str>,
     pub(crate) handlers: Registry,
     pub(crate) earlier: EarlierNames,
+    pub(crate) known: KnownHandlers,
     pub(crate) flights: SingleFlight,
     /// How the ledger finds claims of dead processes.
     pub(crate) leases: Leases,
@@ -124,6 +126,7 @@ impl Shared {
             instance,
             handlers: Registry::default(),
             earlier: EarlierNames::default(),
+            known: KnownHandlers::default(),
             flights: SingleFlight::default(),
             claims,
             log: Log::default(),

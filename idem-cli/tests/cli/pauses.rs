@@ -65,7 +65,7 @@ async fn a_handler_is_paused_listed_and_resumed() {
         let typo = ["pause", "orders.plaec", "--why", "the bank moves"];
         let refused = at.idem(&typo).await.ended(1);
         assert!(
-            refused.err.contains("`orders.place`") && refused.err.contains("`force`"),
+            refused.err.contains("`orders.place`") && refused.err.contains("`--force`"),
             "{refused:?}"
         );
         let none = at.idem(&["pauses"]).await.well().out;

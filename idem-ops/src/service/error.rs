@@ -20,8 +20,9 @@ pub enum ServiceError {
     NoSuchRule(String),
     /// No handler of this name is known.
     #[error(
-        "{} To pause it all the same, give `force`",
-        unknown(.handler, .nearest)
+        "no handler `{handler}` is known to this ledger. {} To pause it all the same, give `--force` \
+         (`force` in the API)",
+        known(.nearest)
     )]
     NoSuchHandler {
         /// The name.
@@ -89,12 +90,11 @@ pub enum ServiceError {
     Ledger(#[from] LedgerError),
 }
 
-fn unknown(handler: &str, nearest: &[String]) -> String {
+fn known(nearest: &[String]) -> String {
     if nearest.is_empty() {
-        return format!("no handler `{handler}` is known: none was called on this ledger yet.");
+        return "Nor is any other: a service notes each at its first call.".to_owned();
     }
-    let nearest = nearest.join("`, `");
-    format!("no handler `{handler}` was called on this ledger. The nearest names are `{nearest}`.")
+    format!("The nearest names are `{}`.", nearest.join("`, `"))
 }
 
 impl ServiceError {

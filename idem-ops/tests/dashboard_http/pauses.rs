@@ -19,7 +19,7 @@ async fn a_handler_is_paused_and_resumed_on_the_overview() {
     assert!(
         text(refused)
             .await
-            .contains("none was called on this ledger yet")
+            .contains("no handler `orders.pay` is known")
     );
     assert!(dashboard.idem.pauses().await.unwrap().is_empty());
     let form = format!("{form}&force=yes");

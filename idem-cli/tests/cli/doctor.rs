@@ -1,6 +1,7 @@
 //! What is wrong with a folder, and what to do.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -391,6 +392,7 @@ async fn a_folder_of_another_user_is_not_touched_by_root() {
         .await
         .ended(2);
     // Root without capabilities is a user like any other.
+    fs::set_permissions(data.path(), PermissionsExt::from_mode(0o700)).unwrap();
     let mut powerless = tokio::process::Command::new("setpriv");
     powerless
         .args(["--bounding-set=-all", env!("CARGO_BIN_EXE_idem")])

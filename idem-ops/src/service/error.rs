@@ -94,7 +94,7 @@ fn known(nearest: &[String]) -> String {
     if nearest.is_empty() {
         return "Nor is any other: a service notes each at its first call.".to_owned();
     }
-    format!("The nearest names are `{}`.", nearest.join("`, `"))
+    format!("Did you mean `{}`?", nearest.join("`, `"))
 }
 
 impl ServiceError {

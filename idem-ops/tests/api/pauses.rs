@@ -88,8 +88,8 @@ async fn a_name_that_no_handler_has_is_refused_with_the_nearest_ones() {
     let detail = answer.problem(404, "no_such_handler").detail;
     assert_eq!(
         detail,
-        "no handler `orders.plaec` is known to this ledger. The nearest names are `orders.place`, \
-         `mails.send`. To pause it all the same, give `--force` (`force` in the API)"
+        "no handler `orders.plaec` is known to this ledger. Did you mean `orders.place`, \
+         `mails.send`? To pause it all the same, give `--force` (`force` in the API)"
     );
     let list: PauseList = place.get("/api/v1/pauses").await.json();
     assert!(list.pauses.is_empty());

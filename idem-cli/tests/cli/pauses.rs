@@ -1,18 +1,29 @@
 //! Handlers are paused and resumed, in a folder and at a running service alike.
 
 use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
 
 use idem_runtime::Idem;
+use idem_runtime::testing::ManualClock;
 use idem_test_support::within;
 
 use crate::served::Served;
-use crate::support::{At, bury, order};
+use crate::support::{At, PlaceOrder, order, place_order};
 
 /// A closed folder that knows the handler.
 async fn called_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let idem = Idem::open(folder.path()).unwrap();
-    bury(&idem, [order("A-1", "out of stock")]).await;
+    let clock = ManualClock::default();
+    let builder = Idem::builder().clock(Arc::new(clock.clone()));
+    let idem = builder.open(folder.path()).unwrap();
+    let small = PlaceOrder {
+        qty: 1,
+        ..order("A-1", "")
+    };
+    assert!(idem.scope(place_order(small)).await.is_ok());
+    clock.advance(Duration::from_secs(30));
+    // The background writes it.
     let noted = async || {
         !idem
             .notes()

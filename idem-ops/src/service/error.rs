@@ -92,7 +92,7 @@ pub enum ServiceError {
 
 fn known(nearest: &[String]) -> String {
     if nearest.is_empty() {
-        return "Nor is any other: a service notes each at its first call.".to_owned();
+        return "Nor is any other: a service notes those that it calls, half a minute after its start.".to_owned();
     }
     format!("Did you mean `{}`?", nearest.join("`, `"))
 }

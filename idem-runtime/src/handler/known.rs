@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::clock::after;
 use crate::idem::Idem;
 use crate::idem::shared::Shared;
 use crate::ledger::{Ledger, LedgerError};
@@ -13,6 +15,8 @@ use crate::protocol::NoteChange;
 const NOTES: &str = "handlers/";
 /// How many notes are read at a time.
 const PAGE: usize = 256;
+/// A process that ends sooner writes none: programs that look, and tests that count writes.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// The names that have a note, as far as this process knows.
 #[derive(Debug, Default)]
@@ -49,7 +53,8 @@ impl Idem {
     /// Returns the names of the ledger's handlers, in order: those that a process has called, under
     /// today's names, and those that this one has [registered](Self::register_handler).
     ///
-    /// A name is in the ledger, for other processes too, a second after the first call.
+    /// A name is in the ledger, for other processes too, half a minute after the process that calls it
+    /// has opened the ledger.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -66,6 +71,9 @@ impl Idem {
 impl Shared {
     /// Records the handlers that were called here and have no note yet.
     pub(crate) async fn record_handlers(&self) {
+        if self.clock.now() < after(self.opened, SETTLED) {
+            return;
+        }
         let called = self.handlers.names();
         if let Err(error) = self.known.record(&*self.ledger, called).await {
             tracing::debug!(

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
 use crate::call::{Claims, SingleFlight};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::dead_letters::{Consumers, Hidden, Publishers, Runners};
 use crate::handler::known::KnownHandlers;
 use crate::handler::names::EarlierNames;
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     process: u32,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// When this was opened.
+    pub(crate) opened: Timestamp,
     pub(crate) limits: Limits,
     pub(crate) instance: Arc<str>,
     pub(crate) handlers: Registry,
@@ -121,6 +123,7 @@ impl Shared {
             leases: capabilities.leases,
             transactions: capabilities.transactions,
             ledger,
+            opened: clock.now(),
             clock,
             limits,
             instance,

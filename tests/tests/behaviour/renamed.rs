@@ -411,6 +411,7 @@ async fn a_ledger_names_its_handlers_under_the_names_of_today() {
     let (folder, body) = (Folder::new(), Body::open());
     // The background writes them.
     let noted = async |idem: &Idem, count| {
+        folder.clock.advance(Duration::from_secs(30));
         let notes = idem.notes();
         while notes.list("handlers/", None, 10).await.unwrap().len() < count {
             tokio::task::yield_now().await;

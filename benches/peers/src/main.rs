@@ -24,6 +24,8 @@
 //!   once with the append-only file synced at each write, which its documentation names for
 //!   durability; the server syncs once for all writes it found waiting.
 //!
+//! Requests are measured beside **axum-idempotent**: see `web`.
+//!
 //! Idem and `cached` write to one process's folder, durare to one machine's file; a Valkey server
 //! serves many machines.
 //!
@@ -39,6 +41,7 @@
 mod peer;
 mod peers;
 mod server;
+mod web;
 
 use std::env;
 
@@ -175,6 +178,8 @@ fn main() {
         [100_000, 60_000, 200_000],
         NONE,
     );
+
+    web::compare(&runtime);
 
     let on_redis = |name, url: &str, goals| {
         let peer = runtime.block_on(Idempotent::at(url));

@@ -87,7 +87,7 @@ pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     // The service that uses it now keeps the folder from being migrated again in another state.
     Idem::open(data.path())?.close().await?;
     let since = migrate(&data, &database, &[]).await.ended(1);
-    assert!(since.err.contains("used the folder since"), "{since:?}");
+    assert!(since.err.contains("used the source since"), "{since:?}");
     Ok(())
 }
 
@@ -189,7 +189,7 @@ pub(crate) async fn what_is_in_use_is_refused(_: Arc<Server>) -> anyhow::Result<
     idem.close().await?;
     let used = migrate(&data, &database, &[]).await.ended(1);
     assert!(
-        used.err.contains("a service has used this database"),
+        used.err.contains("a service has used the target"),
         "{used:?}"
     );
     std::fs::remove_file(data.path().join("witness"))?;

@@ -10,8 +10,8 @@ use idem_test_support::within;
 use sqlx::Connection;
 use tokio::time::sleep;
 
+use super::{at, service};
 use crate::support::{PlaceOrder, Said, bury, command, ended, folder, order, place_order};
-use crate::{at, service};
 
 async fn migrate(data: &tempfile::TempDir, database: &Database, more: &[&str]) -> Said {
     let mut command = command();

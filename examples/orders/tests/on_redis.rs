@@ -1,5 +1,6 @@
 //! The example as several processes on one Redis, with one order book in a folder.
 
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +53,7 @@ async fn kills(server: Arc<Server>) -> anyhow::Result<()> {
         let mut command = orders(server.address(), data.path())?;
         anyhow::Ok(command.arg("--deliveries").arg(&file).spawn()?)
     };
-    let rows = async || book(data.path()).len();
+    let rows = || ready(book(data.path()).len());
     through_kills(&server, expected.placed.len(), start, rows).await?;
     let idem = Idem::builder();
     let idem = idem.open_with(Redis::connect(server.address())).await?;

@@ -127,7 +127,7 @@ async fn each_order_is_placed_once_through_kills(server: Arc<Server>) -> anyhow:
     let file = folder.path().join("deliveries.jsonl");
     let expected = write_deliveries(&file, 1500)?;
     let start = || anyhow::Ok(orders(&url, Some(&file))?.spawn()?);
-    let rows = async || rows(&url).await.unwrap_or_default();
+    let rows = || async { rows(&url).await.unwrap_or_default() };
     through_kills(&server, expected.placed.len(), start, rows).await?;
 
     let mut connection = PgConnection::connect(&url).await?;
@@ -140,11 +140,11 @@ async fn each_order_is_placed_once_through_kills(server: Arc<Server>) -> anyhow:
 
 /// Kills processes one after the other, and the server; each is started again. `placed` is how many
 /// orders there will be, and `rows` returns how many there are.
-pub(crate) async fn through_kills(
+pub(crate) async fn through_kills<F: Future<Output = usize>>(
     server: &Server,
     placed: usize,
     start: impl Fn() -> anyhow::Result<Child>,
-    rows: impl AsyncFn() -> usize,
+    rows: impl Fn() -> F,
 ) -> anyhow::Result<()> {
     const KILLS: usize = 8;
     let mut processes: Vec<Child> = (0..PROCESSES).map(|_| start()).collect::<Result<_, _>>()?;

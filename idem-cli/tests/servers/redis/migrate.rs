@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use idem_redis::Redis;
+use idem_runtime::ledger::shared::{Runner, Store, Write, first_write};
 use idem_runtime::notes::NoteChange;
 use idem_runtime::outbox::OutboxMessage;
+use idem_runtime::protocol::{Budget, Change, Claim, DeadLetterId, Facts, RecordId, Step, decide};
 use idem_runtime::{Filter, Idem};
 use idem_test_support::servers::{Database, Kind, Needs, POSTGRES, REDIS, Server, trial_beside};
 use idem_test_support::within;
@@ -48,6 +50,31 @@ async fn fill(idem: Idem, results: usize) -> anyhow::Result<()> {
     let notes = notes.map(|(key, value)| NoteChange::put(key, value));
     idem.notes().write(notes.into()).await?;
     Ok(idem.close().await?)
+}
+
+/// Leaves a claim of a process that was killed, and whose lease has ended.
+async fn claim(address: &str, key: &str) -> anyhow::Result<()> {
+    const TTL: Duration = Duration::from_secs(3600);
+    let store = Redis::new(address).store().await?;
+    let (id, runner): (_, Runner) = (RecordId::new("orders.place", key), "killed/1".into());
+    let number = store.reserve(1).await?;
+    let now = store
+        .beat(&runner, Duration::from_millis(1), number)
+        .await?;
+    let facts = Facts::new(now, number, DeadLetterId::from_token(now, number), "killed");
+    let claim = Claim::new("killed", *b"{}", Budget::new(3, TTL), TTL);
+    let decided = decide(&id, None, &Step::Claim(claim), &facts);
+    let Change::Put(record) = decided.record else {
+        anyhow::bail!("{decided:?}")
+    };
+    let write = Write {
+        owner: Some(Runner::clone(&runner)),
+        ..first_write(id, number, &record)?
+    };
+    let written = store.write(&runner, vec![write]).await?;
+    anyhow::ensure!(written.versions == [number]);
+    store.close().await;
+    Ok(())
 }
 
 /// Checks that services go on with what [`fill`] left. It leaves it changed.
@@ -109,6 +136,7 @@ pub(crate) async fn a_folder_goes_over(server: Arc<Server>) -> anyhow::Result<()
 
 async fn a_redis_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
     fill(service(server.address()).await?, 3).await?;
+    claim(server.address(), "R-1").await?;
     let database = Database::empty().await?;
     let (from, to) = (server.address(), database.url());
     let before: u64 = tell(&server, "HGET {idem}m changes").await?;
@@ -118,6 +146,7 @@ async fn a_redis_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
     assert_eq!(done["copied"], dry["copied"]);
     for (kind, count) in [
         ("results", 3),
+        ("unfinished", 1),
         ("dead", 1),
         ("discarded", 1),
         ("issued_keys", 1),
@@ -128,12 +157,15 @@ async fn a_redis_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
         assert_eq!(done["copied"][kind], count, "{done:#}");
     }
     assert_eq!(done["skipped"]["leases"], 1, "{done:#}");
+    assert_eq!(done["crashed"], 1, "{done:#}");
     let after: u64 = tell(&server, "HGET {idem}m changes").await?;
     assert_eq!(before, after, "the source stays as it is");
     let again = migrate(from, to, &[]).await.well();
     assert!(again.out.contains("nothing was left to do"), "{again:?}");
     let ledger = idem_postgres::Postgres::connect(to);
-    goes_on(Idem::builder().open_with(ledger).await?, 3).await?;
+    let idem = Idem::builder().open_with(ledger).await?;
+    assert_eq!(idem.scope(place_order(small("R-1"))).await?, 200);
+    goes_on(idem, 3).await?;
     // One that uses the source now keeps it from being migrated again in another state.
     service(from).await?.close().await?;
     let since = migrate(from, to, &[]).await.ended(1);

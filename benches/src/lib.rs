@@ -9,3 +9,4 @@ pub mod postgres;
 pub mod queues;
 pub mod report;
 pub mod rounds;
+pub mod web;

@@ -15,7 +15,7 @@ pub(super) async fn examine(url: LedgerUrl, place: &Place) -> Result<Checkup, Pr
     let mut checkup = Checkup::of(format!("`{url}`"));
     match url.server(&place.schema)? {
         Server::Postgres(settings) => {
-            postgres::examine(&url, settings, place, &mut checkup).await;
+            postgres::examine(&url, *settings, place, &mut checkup).await;
         }
         Server::Redis(settings) => redis::examine(&url, &settings, place, &mut checkup).await,
     }

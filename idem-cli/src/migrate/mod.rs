@@ -110,7 +110,7 @@ async fn migrate_to(
     how: &How,
 ) -> Result<Done, Problem> {
     match target {
-        Server::Postgres(settings) => migrate_to_postgres(source, settings, url, how).await,
+        Server::Postgres(settings) => migrate_to_postgres(source, *settings, url, how).await,
         Server::Redis(settings) => migrate_to_redis(source, settings, url, how).await,
     }
 }

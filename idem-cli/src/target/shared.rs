@@ -27,7 +27,7 @@ pub(crate) struct LedgerUrl(String);
 
 /// The settings of a ledger on its server.
 pub(crate) enum Server {
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
     Redis(Redis),
 }
 
@@ -90,7 +90,7 @@ impl LedgerUrl {
         if Url::parse(&self.0).is_ok() {
             if is(["postgres://", "postgresql://"]) {
                 let postgres = Postgres::new(&self.0).schema(name).migrate(false);
-                return Ok(Server::Postgres(postgres));
+                return Ok(Server::Postgres(postgres.into()));
             }
             if is(["redis://", "rediss://"]) {
                 // Whether evicted keys may be lost is decided by services.
@@ -110,7 +110,7 @@ impl LedgerUrl {
     /// Exit code 3 when it cannot be reached, and 1 when it cannot be used.
     pub(crate) async fn open(&self, name: &str) -> Result<Idem, Problem> {
         match self.server(name)? {
-            Server::Postgres(postgres) => self.open_postgres(postgres).await,
+            Server::Postgres(postgres) => self.open_postgres(*postgres).await,
             Server::Redis(redis) => self.open_redis(redis).await,
         }
     }

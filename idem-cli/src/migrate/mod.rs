@@ -71,6 +71,11 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
         })?,
     };
     let server = to.server(&place.schema)?;
+    if matches!(&from, LedgerPlace::Shared(from) if *from == to) && from_schema == place.schema {
+        return Err(Problem::usage(
+            "the target is the source: give another server, or another name with `--schema`",
+        ));
+    }
     let how = How {
         now: Timestamp::now(),
         dry_run,

@@ -22,7 +22,7 @@ use crate::problem::Problem;
 const LETTERS_STAY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The URL of a shared ledger. A password may be in it, so it is shown without.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct LedgerUrl(String);
 
 /// The settings of a ledger on its server.

@@ -7,7 +7,7 @@ use idem_runtime::notes::NoteChange;
 use idem_runtime::{Filter, Idem};
 use idem_test_support::servers::{Database, Server};
 use idem_test_support::within;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
 use super::{at, service};
@@ -129,6 +129,22 @@ pub(crate) async fn one_that_is_killed_goes_on(_: Arc<Server>) -> anyhow::Result
     Ok(())
 }
 
+/// Keeps rows from being written.
+pub(crate) const HOLD: &str = "LOCK TABLE idem.record IN EXCLUSIVE MODE";
+
+/// Waits until a migration stands at its first row, which the connection [holds](HOLD).
+pub(crate) async fn stands(holding: &mut PgConnection) -> anyhow::Result<()> {
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted
+        AND relation = 'idem.record'::regclass)";
+    within(async {
+        while !sqlx::query_scalar(waits).fetch_one(&mut *holding).await? {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
 pub(crate) async fn no_service_opens_before_all_is_there(_: Arc<Server>) -> anyhow::Result<()> {
     let (data, _) = folder(1).await;
     let idem = Idem::open(data.path())?;
@@ -139,21 +155,11 @@ pub(crate) async fn no_service_opens_before_all_is_there(_: Arc<Server>) -> anyh
     // It stands at its first row until it is killed.
     let mut admin = database.connect().await?;
     let mut holding = admin.begin().await?;
-    sqlx::raw_sql("LOCK TABLE idem.record IN EXCLUSIVE MODE")
-        .execute(&mut *holding)
-        .await?;
+    sqlx::raw_sql(HOLD).execute(&mut *holding).await?;
     let mut command = command();
     command.arg("migrate").arg("--from").arg(data.path());
     let mut killed = command.args(["--to", database.url()]).spawn()?;
-    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted
-        AND relation = 'idem.record'::regclass)";
-    let stands = async {
-        while !sqlx::query_scalar(waits).fetch_one(&mut *holding).await? {
-            sleep(Duration::from_millis(5)).await;
-        }
-        anyhow::Ok(())
-    };
-    within(stands).await?;
+    stands(&mut holding).await?;
     killed.start_kill()?;
     within(killed.wait()).await?;
     holding.rollback().await?;

@@ -2,7 +2,7 @@
 
 mod commands;
 mod doctor;
-mod migrate;
+pub(crate) mod migrate;
 
 use idem_runtime::Idem;
 use idem_test_support::servers::{Database, POSTGRES};

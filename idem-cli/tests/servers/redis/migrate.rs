@@ -12,20 +12,24 @@ use idem_runtime::{Filter, Idem};
 use idem_test_support::servers::{Database, Kind, Needs, POSTGRES, REDIS, Server, trial_beside};
 use idem_test_support::within;
 use libtest_mimic::Trial;
+use sqlx::Connection;
 use tokio::time::sleep;
 
 use super::{service, small, tell};
+use crate::postgres::migrate::{HOLD, stands};
 use crate::support::{PlaceOrder, Said, bury, command, ended, folder, order, place_order};
 
-pub(super) fn to_postgres() -> [Trial; 1] {
+pub(super) fn to_postgres() -> [Trial; 2] {
     static OTHERS: [&Kind; 1] = [&POSTGRES];
-    [trial_beside(
-        "redis::migrate::a_redis_goes_over",
-        &REDIS,
-        Needs::Own,
-        &OTHERS,
-        a_redis_goes_over,
-    )]
+    let name = |test| format!("redis::migrate::{test}");
+    let (over, used) = (
+        name("a_redis_goes_over"),
+        name("one_that_is_used_meanwhile_is_found"),
+    );
+    [
+        trial_beside(over, &REDIS, Needs::Own, &OTHERS, a_redis_goes_over),
+        trial_beside(used, &REDIS, Needs::Own, &OTHERS, used_meanwhile),
+    ]
 }
 
 async fn migrate(from: &str, to: &str, more: &[&str]) -> Said {
@@ -173,6 +177,31 @@ async fn a_redis_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn used_meanwhile(server: Arc<Server>) -> anyhow::Result<()> {
+    let from = server.address();
+    fill(service(from).await?, 1).await?;
+    let database = Database::empty().await?;
+    idem_postgres::Postgres::new(database.url()).store().await?;
+    let mut admin = database.connect().await?;
+    let mut holding = admin.begin().await?;
+    sqlx::raw_sql(HOLD).execute(&mut *holding).await?;
+    let mut command = command();
+    command.args(["migrate", "--from", from, "--to", database.url()]);
+    let migration = command.spawn()?;
+    stands(&mut holding).await?;
+    service(from).await?.close().await?;
+    holding.rollback().await?;
+    let ended = within(migration.wait_with_output()).await?;
+    let said = String::from_utf8(ended.stderr)?;
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("while it was copied"), "{said}");
+    let ledger = idem_postgres::Postgres::connect(database.url());
+    let refused = Idem::builder().open_with(ledger).await.unwrap_err();
+    let refused = format!("{refused:#}");
+    assert!(refused.contains("is not finished"), "{refused}");
+    Ok(())
+}
+
 /// From one name to another on the same server, killed at any moment.
 pub(crate) async fn one_that_is_killed_goes_on(server: Arc<Server>) -> anyhow::Result<()> {
     const RESULTS: usize = 3000;
@@ -206,6 +235,11 @@ pub(crate) async fn what_is_in_use_is_refused(server: Arc<Server>) -> anyhow::Re
     let (data, _) = folder(1).await;
     let folder = data.path().display().to_string();
     let address = server.address();
+    let itself = migrate(address, address, &[]).await.ended(2);
+    assert!(
+        itself.err.contains("the target is the source"),
+        "{itself:?}"
+    );
     let none = migrate(address, address, &["--schema", "other"]).await;
     let none = none.ended(1);
     assert!(none.err.contains("--from-schema"), "{none:?}");

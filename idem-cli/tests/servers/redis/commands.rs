@@ -34,8 +34,14 @@ pub(crate) async fn letters_are_looked_at_and_changed_beside_a_service(
     assert_eq!(letters[0].id, ids[0]);
     let history = format!("{:?}", letters[0].history);
     assert!(history.contains("ann"), "{history}");
-    at.json(&["pause", "orders.place", "--why", "the bank moves"])
-        .await;
+    at.json(&[
+        "pause",
+        "orders.place",
+        "--why",
+        "the bank moves",
+        "--force",
+    ])
+    .await;
     assert_eq!(service.pauses().await?.len(), 1);
     at.json(&["resume", "orders.place", "--why", "it has"])
         .await;

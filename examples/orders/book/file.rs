@@ -208,7 +208,10 @@ impl Writer {
         let written = self.write(added.iter().map(|(order, _)| order));
         for (order, answer) in added {
             let answered = match &written {
-                Ok(()) => Ok(drop(self.orders.insert(order.order_no.clone(), order))),
+                Ok(()) => {
+                    self.orders.insert(order.order_no.clone(), order);
+                    Ok(())
+                }
                 Err(error) => Err(again(error)),
             };
             let _ = answer.send(answered);

@@ -16,10 +16,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Database for the ledger and the table `orders`, in place of a folder: `postgres://host/name`.
-    /// Give the password in PGPASSWORD or ~/.pgpass, because command lines are visible to every user
-    /// of the machine
-    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    /// Server for the ledger in place of a folder: `postgres://host/name`, with the order book in the
+    /// table `orders`, or `redis://host`, with the order book in `--data`. Give the password in
+    /// PGPASSWORD or ~/.pgpass, or the address in LEDGER_URL, because command lines are visible to every
+    /// user of the machine [env: LEDGER_URL]
+    #[arg(long, value_name = "URL")]
     pub(crate) ledger: Option<String>,
 
     /// File of JSON Lines, one delivery per line; `-` reads standard input [default: the file that
@@ -43,7 +44,13 @@ pub(crate) struct Args {
     pub(crate) serve: Option<SocketAddr>,
 
     /// Make backups of the ledger in this folder when `idem backup` asks for one
-    #[arg(long, value_name = "DIR", requires = "serve", requires = "data")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "serve",
+        requires = "data",
+        conflicts_with = "ledger"
+    )]
     pub(crate) backups: Option<PathBuf>,
 
     /// Send mails about dead letters through this server: `smtp://user@host:587`, with `?tls=none`
@@ -86,6 +93,9 @@ impl Args {
                 anyhow!("{} (see --help)", what.trim_start_matches("error: "))
             }
         })?;
+        if args.ledger.is_none() {
+            args.ledger = env::var("LEDGER_URL").ok();
+        }
         match (&args.broker, env::var("BROKER_URL")) {
             (Some(url), _) if url.password().is_some() => {
                 bail!("`--broker` contains a password: give the address in BROKER_URL instead")

@@ -4,6 +4,7 @@
 //! cargo run --example orders
 //! cargo run --example orders -- --data DIR --deliveries FILE
 //! cargo run --example orders -- --ledger postgres://USER@HOST/NAME --deliveries FILE
+//! cargo run --example orders -- --ledger redis://HOST --data DIR --deliveries FILE
 //! cargo run --example orders -- --broker amqp://127.0.0.1
 //! cargo run --example orders -- --data DIR --serve 127.0.0.1:8080 --smtp 'smtp://127.0.0.1:1025?tls=none' --mail-to you@example.com
 //! ```
@@ -14,10 +15,11 @@
 //! once, and every other order is an open dead letter. A kill counts as an attempt of each order
 //! that was running. `RUST_LOG=idem_runtime=debug` shows each attempt.
 //!
-//! With `--ledger`, the ledger and the order book, the table `orders`, are in that database, and an
-//! order, its event and its result are one commit. Run as many processes on it as you like, all at
-//! once and on the same file. When one is killed, the others take its orders over after some
-//! seconds.
+//! With `--ledger postgres://…`, the ledger and the order book, the table `orders`, are in that
+//! database, and an order, its event and its result are one commit. With `--ledger redis://…`, the
+//! order book stays `DIR/orders.jsonl`, because Redis has no such commit: after a kill, the order is
+//! looked for there. Run as many processes on either as you like, all at once and on the same file
+//! and folder. When one is killed, the others take its orders over after some seconds.
 //!
 //! Each placed order has an event in the outbox. The example leaves the events there, and `--json`
 //! counts them; a service sends them with a relay of `idem_brokers`.
@@ -100,9 +102,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use futures_util::{StreamExt, stream};
 use idem_postgres::Postgres;
+use idem_redis::Redis;
 use idem_runtime::Idem;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing_subscriber::EnvFilter;
@@ -155,7 +158,18 @@ async fn run() -> anyhow::Result<Summary> {
     let args = Args::from_command_line()?;
     let deliveries = delivery::read(args.deliveries.as_deref())?;
     match (&args.ledger, &args.data) {
-        (Some(url), _) => {
+        (Some(url), data) if url.starts_with("redis://") || url.starts_with("rediss://") => {
+            let folder = data.as_deref().context(
+                "`--ledger redis://…` needs `--data DIR` too: the order book is a file there, which all \
+                 processes share",
+            )?;
+            let (idem, book) = open_on_redis(url, folder).await?;
+            work(idem, book, deliveries, &args).await
+        }
+        (Some(_), Some(_)) => bail!(
+            "`--data` has no use with this `--ledger`: the order book is a table in the database"
+        ),
+        (Some(url), None) => {
             let (idem, book) = open_shared(url).await?;
             work(idem, book, deliveries, &args).await
         }
@@ -173,12 +187,26 @@ async fn run() -> anyhow::Result<Summary> {
 
 /// Opens the ledger and the order book in a folder, for this process only.
 fn open_embedded(folder: &Path) -> anyhow::Result<(Idem, Book)> {
-    fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the data folder {}", folder.display()))?;
-    // The ledger comes first: its lock keeps a second process away from the order book.
+    make(folder)?;
     let idem = Idem::open(folder)?;
-    let book = FileBook::open(&folder.join("orders.jsonl"))?;
-    Ok((idem, Book::File(book)))
+    Ok((idem, Book::File(file_in(folder)?)))
+}
+
+/// Opens the ledger on a Redis and the order book in a folder, which other processes may use too.
+async fn open_on_redis(url: &str, folder: &Path) -> anyhow::Result<(Idem, Book)> {
+    make(folder)?;
+    let ledger = Redis::new(url).lease(LEASE).ledger();
+    let idem = Idem::builder().open_with(ledger).await?;
+    Ok((idem, Book::File(file_in(folder)?)))
+}
+
+fn make(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the data folder {}", folder.display()))
+}
+
+fn file_in(folder: &Path) -> anyhow::Result<FileBook> {
+    FileBook::open(&folder.join("orders.jsonl"))
 }
 
 /// Opens the ledger and the order book in a database, which other processes may use too.

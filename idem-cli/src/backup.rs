@@ -35,9 +35,10 @@ pub(super) async fn run(
                 "a running service copies its ledger into the folder that it names (`Service::backups_in`): leave DIR out",
             ));
         }
-        (Location::Database(_), _) => {
+        (Location::Shared(_), _) => {
             return Err(Problem::usage(
-                "a database is copied by its own tools, such as pg_basebackup; `idem backup` is for `--data` and `--url`",
+                "a database is copied by its own tools, such as pg_basebackup, or BGREWRITEAOF and a copy of the file on \
+                 Redis; `idem backup` is for `--data` and `--url`",
             ));
         }
     };

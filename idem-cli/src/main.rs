@@ -1,13 +1,14 @@
 //! The command `idem`, for people and scripts that work with dead letters from a terminal.
 //!
 //! It asks the JSON API: of a running service over the network, or of a ledger that it opens itself,
-//! a folder or a database, whose router it calls. Commands see one `target::Target` for all. Each
+//! a folder or a shared ledger, whose router it calls. Commands see one `target::Target` for all. Each
 //! command is a file. Each answers through `out`, so that no key and no error text can steer a
 //! terminal.
 //!
 //! A question to the API is a variant of `args::Ledger`. A command that opens its place itself, as
-//! `backup`, `doctor`, `migrate`, `restore` and `watch` do, is a variant of `args::Command`.
+//! `accept-loss`, `backup`, `doctor`, `migrate`, `restore` and `watch` do, is a variant of `args::Command`.
 
+mod accept_loss;
 mod args;
 mod backup;
 mod dlq;
@@ -84,6 +85,9 @@ async fn run(cli: Cli) -> Result<(), Problem> {
         Command::Man { dir } => generate::man(dir.as_deref(), out),
         // It opens the place itself, to say why one cannot be opened.
         Command::Doctor => doctor::run(Location::new(&place)?, &place, out).await,
+        Command::AcceptLoss(how) => {
+            accept_loss::run(how, Location::new(&place)?, &place, out).await
+        }
         Command::Backup { to } => backup::run(Location::new(&place)?, to, &place, out).await,
         Command::Migrate(how) => migrate::run(how, &place, out).await,
         Command::Restore { from } => restore::run(&from, Location::new(&place)?, &place, out).await,

@@ -273,7 +273,7 @@ impl Server {
         }
         let message = format!(
             "the ledger on Redis lost what it had acknowledged: {what}. Restore its data, or agree \
-             to go on without what is gone, with `Redis::accept_loss`"
+             to go on without what is gone, with `idem accept-loss`"
         );
         Err(StoreError::new(StoreErrorKind::Away, message))
     }

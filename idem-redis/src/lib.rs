@@ -12,4 +12,4 @@ mod store;
 mod time;
 
 pub use settings::{OpeningLedger, Redis};
-pub use store::RedisStore;
+pub use store::{Page, RedisStore};

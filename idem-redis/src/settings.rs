@@ -115,13 +115,13 @@ impl Redis {
         }
     }
 
-    /// Asks the server for what the ledger's promises rest on. It makes no ledger, and a replica answers
+    /// Asks the server for what the ledger's promises rest on, and what it holds. It makes no ledger, and a replica answers
     /// too.
     ///
     /// # Errors
     /// When the settings are wrong, or no server answers.
     pub async fn health(&self) -> Result<Health, StoreError> {
-        in_time(Health::ask(&self.link()?, &self.name)).await
+        in_time(Health::look(&self.link()?, &self.name)).await
     }
 
     /// Agrees that the ledger goes on with what it has, after it was found emptied or older than it was

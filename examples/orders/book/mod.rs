@@ -1,4 +1,4 @@
-//! The order book: a file beside an embedded ledger, or a table beside a ledger on PostgreSQL.
+//! The order book: a file, or a table beside a ledger on PostgreSQL.
 
 mod file;
 mod table;
@@ -19,7 +19,7 @@ impl Book {
     /// Returns the order with this number. A table is asked in the transaction of the attempt.
     pub(crate) async fn find(&self, order_no: &str) -> Result<Option<Order>, OrderError> {
         match self {
-            Self::File(book) => Ok(book.find(order_no)),
+            Self::File(book) => Ok(book.find(order_no).await?),
             Self::Table(book) => book.find(order_no).await,
         }
     }
@@ -36,7 +36,7 @@ impl Book {
     /// Returns how many orders it holds, of all processes.
     pub(crate) async fn len(&self) -> Result<usize, OrderError> {
         match self {
-            Self::File(book) => Ok(book.len()),
+            Self::File(book) => Ok(book.len().await?),
             Self::Table(book) => book.len().await,
         }
     }

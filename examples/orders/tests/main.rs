@@ -1,9 +1,10 @@
 //! The example `orders` as a process: with `--serve` it sends mails about its dead letters and one is
 //! edited in the browser; with `--broker` it consumes from a real queue. Killed and run again, it
-//! places each order once; so do several processes on one database, which is killed too.
+//! places each order once; so do several processes on one database or Redis, which is killed too.
 
 mod killed;
 mod mail;
+mod on_redis;
 mod program;
 mod queue;
 mod repair;
@@ -34,5 +35,6 @@ fn main() -> ExitCode {
     ];
     tests.extend(queue::all());
     tests.extend(shared::all());
+    tests.extend(on_redis::all());
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

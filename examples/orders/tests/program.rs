@@ -64,6 +64,7 @@ pub(crate) fn example() -> anyhow::Result<Command> {
         .kill_on_drop(true);
     command
         .env_remove("IDEM_TOKEN")
+        .env_remove("LEDGER_URL")
         .env_remove("SMTP_PASSWORD")
         .env_remove("RUST_LOG");
     Ok(command)

@@ -18,8 +18,8 @@ use tokio::task::yield_now;
 use crate::program::{DEAD, example};
 
 /// The number of orders of the example's own file that can be placed.
-const PLACED: usize = 112;
-const PROCESSES: usize = 4;
+pub(crate) const PLACED: usize = 112;
+pub(crate) const PROCESSES: usize = 4;
 
 pub(crate) fn all() -> [Trial; 3] {
     [
@@ -46,10 +46,16 @@ pub(crate) fn all() -> [Trial; 3] {
 
 async fn four_processes_place_each_order_once() -> anyhow::Result<()> {
     let database = Database::empty().await?;
-    // The second time everything is replayed.
+    each_order_once(|| Ok(orders(database.url(), None)?.spawn()?)).await
+}
+
+/// Starts processes on the example's own file. The second time everything is replayed.
+pub(crate) async fn each_order_once(
+    start: impl Fn() -> anyhow::Result<Child>,
+) -> anyhow::Result<()> {
     for placed in [PLACED, 0] {
         let started: Vec<_> = (0..PROCESSES)
-            .map(|_| Ok(orders(database.url(), None)?.spawn()?))
+            .map(|_| start())
             .collect::<anyhow::Result<_>>()?;
         let mut placed_by_all = 0;
         for process in started {
@@ -115,21 +121,36 @@ async fn an_order_that_the_table_refuses_is_found() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Processes are killed one after the other, and so is the server; each is started again.
 async fn each_order_is_placed_once_through_kills(server: Arc<Server>) -> anyhow::Result<()> {
-    const ORDERS: usize = 1500;
-    const KILLS: usize = 8;
     let url = format!("{}/postgres", server.address());
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("deliveries.jsonl");
-    let expected = write_deliveries(&file, ORDERS)?;
-
+    let expected = write_deliveries(&file, 1500)?;
     let start = || anyhow::Ok(orders(&url, Some(&file))?.spawn()?);
+    let rows = || async { rows(&url).await.unwrap_or_default() };
+    through_kills(&server, expected.placed.len(), start, rows).await?;
+
+    let mut connection = PgConnection::connect(&url).await?;
+    let placed: Vec<String> = sqlx::query_scalar("SELECT order_no FROM orders")
+        .fetch_all(&mut connection)
+        .await?;
+    let idem = Idem::builder().open_with(Postgres::connect(&url)).await?;
+    expected.judge(placed, idem).await
+}
+
+/// Kills processes one after the other, and the server; each is started again. `placed` is how many
+/// orders there will be, and `rows` returns how many there are.
+pub(crate) async fn through_kills<F: Future<Output = usize>>(
+    server: &Server,
+    placed: usize,
+    start: impl Fn() -> anyhow::Result<Child>,
+    rows: impl Fn() -> F,
+) -> anyhow::Result<()> {
+    const KILLS: usize = 8;
     let mut processes: Vec<Child> = (0..PROCESSES).map(|_| start()).collect::<Result<_, _>>()?;
     for kill in 1..=KILLS {
         within(async {
-            while rows(&url).await.unwrap_or_default() < kill * expected.placed.len() / (KILLS + 1)
-            {
+            while rows().await < kill * placed / (KILLS + 1) {
                 yield_now().await;
             }
         })
@@ -156,21 +177,17 @@ async fn each_order_is_placed_once_through_kills(server: Arc<Server>) -> anyhow:
             String::from_utf8_lossy(&output.stderr)
         );
     }
-    let found = Found::in_database(&url).await?;
-    ensure!(found.placed == expected.placed, "orders: {found:?}");
-    ensure!(found.letters == expected.letters, "letters: {found:?}");
-    ensure!(found.events == expected.placed, "events: {found:?}");
     Ok(())
 }
 
 /// What is to be found at the end: how often each order is there.
-struct Expected {
-    placed: BTreeMap<String, usize>,
+pub(crate) struct Expected {
+    pub(crate) placed: BTreeMap<String, usize>,
     letters: BTreeMap<String, usize>,
 }
 
 /// Every tenth order cannot be placed, and every third comes twice.
-fn write_deliveries(file: &Path, orders: usize) -> anyhow::Result<Expected> {
+pub(crate) fn write_deliveries(file: &Path, orders: usize) -> anyhow::Result<Expected> {
     let (mut placed, mut letters) = (BTreeMap::new(), BTreeMap::new());
     let mut lines = Vec::new();
     for number in 0..orders {
@@ -198,47 +215,44 @@ fn write_deliveries(file: &Path, orders: usize) -> anyhow::Result<Expected> {
     Ok(Expected { placed, letters })
 }
 
-#[derive(Debug, Default)]
-struct Found {
-    placed: BTreeMap<String, usize>,
-    letters: BTreeMap<String, usize>,
-    events: BTreeMap<String, usize>,
-}
-
-impl Found {
-    async fn in_database(url: &str) -> anyhow::Result<Self> {
-        let mut found = Self::default();
-        let mut connection = PgConnection::connect(url).await?;
-        let placed: Vec<String> = sqlx::query_scalar("SELECT order_no FROM orders")
-            .fetch_all(&mut connection)
-            .await?;
-        for order_no in placed {
-            *found.placed.entry(order_no).or_default() += 1;
-        }
-        let idem = Idem::builder().open_with(Postgres::connect(url)).await?;
-        let mut page = Filter::default();
+impl Expected {
+    /// Compares with the orders in the book, and with the letters and events in the ledger.
+    pub(crate) async fn judge(self, placed: Vec<String>, idem: Idem) -> anyhow::Result<()> {
+        let (mut letters, mut page) = (Vec::new(), Filter::default());
         loop {
-            let letters = idem.dead_letters().list(&page).await?;
-            let Some(last) = letters.last() else { break };
+            let found = idem.dead_letters().list(&page).await?;
+            let Some(last) = found.last() else { break };
             page = Filter::default().after(last.id);
-            for letter in letters {
-                *found.letters.entry(letter.key).or_default() += 1;
-            }
+            letters.extend(found.into_iter().map(|letter| letter.key));
         }
-        let mut last = None;
+        let (mut events, mut last) = (Vec::new(), None);
         loop {
-            let events = idem.outbox().pending(last.as_ref(), 1000).await?;
-            for event in &events {
-                *found.events.entry(event.message.key.clone()).or_default() += 1;
-            }
-            last = events.into_iter().last();
+            let found = idem.outbox().pending(last.as_ref(), 1000).await?;
+            events.extend(found.iter().map(|event| event.message.key.clone()));
+            last = found.into_iter().last();
             if last.is_none() {
                 break;
             }
         }
         idem.close().await?;
-        Ok(found)
+        ensure_same("orders", &placed, &self.placed)?;
+        ensure_same("letters", &letters, &self.letters)?;
+        ensure_same("events", &events, &self.placed)
     }
+}
+
+/// Checks how often each order was found.
+fn ensure_same(
+    what: &str,
+    found: &[String],
+    expected: &BTreeMap<String, usize>,
+) -> anyhow::Result<()> {
+    let mut counted = BTreeMap::<_, usize>::new();
+    for order_no in found {
+        *counted.entry(order_no.clone()).or_default() += 1;
+    }
+    ensure!(counted == *expected, "{what}: {counted:?}");
+    Ok(())
 }
 
 fn delivery(order_no: &str, qty: u32, fail_times: u32) -> Value {
@@ -268,7 +282,7 @@ fn orders(url: &str, deliveries: Option<&Path>) -> anyhow::Result<Command> {
 }
 
 /// Returns what the process printed at its end.
-async fn summary(process: Child) -> anyhow::Result<Value> {
+pub(crate) async fn summary(process: Child) -> anyhow::Result<Value> {
     let output = within(process.wait_with_output()).await?;
     ensure!(
         output.status.success(),

@@ -14,12 +14,12 @@ pub(crate) use dlq::{
 };
 
 use crate::problem::EXITS;
-use crate::target::LedgerUrl;
+use crate::target::{LedgerPlace, LedgerUrl};
 
 /// Look at the dead letters of a service that uses idem, and act on them
 ///
 /// It asks a running service (`--url`, with the token in IDEM_TOKEN or in `--token-file`), opens a
-/// folder that no service holds (`--data`), or a database beside its services (`--ledger`).
+/// folder that no service holds (`--data`), or a ledger on a server beside its services (`--ledger`).
 #[derive(Debug, Parser)]
 #[command(name = "idem", version, propagate_version = true, after_help = exits(), arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -46,14 +46,15 @@ pub(crate) struct Place {
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data: Option<PathBuf>,
 
-    /// A database that services share, as `postgres://user@host/database` [env: IDEM_LEDGER]
+    /// A ledger that services share, as `postgres://user@host/database` or `redis://host` [env:
+    /// IDEM_LEDGER]
     ///
-    /// Leave the password out: it is taken from the variable PGPASSWORD or from ~/.pgpass, or from
-    /// the URL in IDEM_LEDGER. Through PgBouncer, end the URL with `?pgbouncer=true`.
+    /// Leave the password out: give it with the URL in IDEM_LEDGER, or for PostgreSQL in the variable
+    /// PGPASSWORD or in ~/.pgpass. Through PgBouncer, end the URL with `?pgbouncer=true`.
     #[arg(long, global = true, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) ledger: Option<LedgerUrl>,
 
-    /// With `--ledger`: the schema that idem's tables are in
+    /// With `--ledger`: the schema that idem's tables are in, or the ledger's name on a Redis
     #[arg(long, global = true, value_name = "NAME", default_value = "idem")]
     pub(crate) schema: String,
 
@@ -86,6 +87,11 @@ pub(crate) struct Place {
 pub(crate) enum Command {
     #[command(flatten)]
     Ledger(Ledger),
+    /// Let services go on after their Redis lost what it had acknowledged (`--ledger`)
+    ///
+    /// `idem doctor` says whether it did: services are refused then. First see whether the server's data
+    /// can be brought back. What is gone runs again when it is delivered again.
+    AcceptLoss(AcceptLoss),
     /// Copy the ledger, and check that the copy is whole
     ///
     /// A running service (`--url`) makes the copy while it works, in the folder that it names
@@ -97,12 +103,12 @@ pub(crate) enum Command {
     },
     /// Check the ledger, and say what is wrong and what to do
     Doctor,
-    /// Alert people to the dead letters of a folder or a database until it is stopped: the monitor as
-    /// a program
+    /// Alert people to the dead letters of a folder or a shared ledger until it is stopped: the monitor
+    /// as a program
     Watch(Watch),
-    /// Copy what is in a folder that no service holds into a database that services will share
+    /// Copy a ledger that no service uses, a folder or one on Redis, into one on a server
     ///
-    /// Results, budgets, letters, the outbox, issued keys and other notes go over; the folder stays as
+    /// Results, budgets, letters, the outbox, issued keys and other notes go over; the source stays as
     /// it is. A copy that was cut off goes on when it is run again.
     Migrate(Migrate),
     /// Put a backup in the place of a folder that was lost (`--data`), and say what may run again
@@ -183,6 +189,16 @@ pub(crate) struct Erase {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AcceptLoss {
+    #[command(flatten)]
+    pub(crate) reason: Reason,
+
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// The handler's name in the ledger
     pub(crate) handler: String,
@@ -192,11 +208,15 @@ pub(crate) struct Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
-    /// The folder
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) from: PathBuf,
+    /// The source: a folder, or `redis://host`
+    #[arg(long, value_name = "DIR or URL", value_hint = ValueHint::DirPath)]
+    pub(crate) from: LedgerPlace,
 
-    /// The database, as `--ledger` [env: IDEM_LEDGER]
+    /// The name of a source on Redis; `--schema` is the target's
+    #[arg(long, value_name = "NAME", default_value = "idem")]
+    pub(crate) from_schema: String,
+
+    /// The target, as `--ledger` [env: IDEM_LEDGER]
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) to: Option<LedgerUrl>,
 

@@ -1,11 +1,13 @@
 //! `idem doctor`: whether the ledger is healthy, the findings, and their remedies.
 
-mod database;
 mod disk;
 mod folder;
 mod letters;
+mod postgres;
 mod promises;
+mod redis;
 mod service;
+mod shared;
 mod unfinished;
 
 use std::fmt::Write as _;
@@ -22,7 +24,7 @@ use super::target::Location;
 /// The result of an examination.
 #[derive(Debug, Serialize)]
 struct Checkup {
-    /// The address, the folder or the database.
+    /// The address, the folder or the shared ledger.
     place: String,
     /// Whether nothing is wrong.
     healthy: bool,
@@ -89,6 +91,8 @@ enum Kind {
     SweepBehind,
     ClockApart,
     ClockSetBack,
+    Evicts,
+    Lost,
 }
 
 impl Checkup {
@@ -145,7 +149,7 @@ pub(crate) async fn run(at: Location, place: &Place, out: Out) -> Result<(), Pro
     let checkup = match at {
         Location::Service(url) => service::examine(url, place).await?,
         Location::Folder(path) => folder::examine(&path, place).await,
-        Location::Database(url) => database::examine(url, place).await?,
+        Location::Shared(url) => shared::examine(url, place).await?,
     };
     out.answer(&checkup, |out| page(&checkup, out))?;
     match checkup.exit {

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::mem;
 
+use futures_util::StreamExt;
 use idem_runtime::ledger::shared::{LetterWrite, Store, Write, first_write};
 use idem_runtime::ledger::{ExpectedNote, Note, NoteChange, unnotified_key};
 use idem_runtime::protocol::{DeadLetter, Record, RecordId};
 use indicatif::ProgressBar;
 
-use super::source::{Moving, PAGE, Source};
+use super::source::{Moving, PAGE, Source, Stopped};
 use super::tally::{Kind, Tally};
 use super::target::Target;
 use crate::problem::Problem;
@@ -21,8 +22,8 @@ const BYTES: usize = 4 << 20;
 const TRIES: usize = 3;
 
 /// A copy under way.
-pub(super) struct Copier<'a, S> {
-    pub(super) source: Source<'a>,
+pub(super) struct Copier<'a, O, S> {
+    pub(super) source: Source<'a, O>,
     pub(super) target: &'a Target<'a, S>,
     /// The number of the next write.
     pub(super) number: u64,
@@ -39,9 +40,9 @@ struct Pending {
     kinds: Vec<Kind>,
 }
 
-impl<'a, S: Store> Copier<'a, S> {
+impl<'a, O: Stopped, S: Store> Copier<'a, O, S> {
     pub(super) fn new(
-        source: Source<'a>,
+        source: Source<'a, O>,
         target: &'a Target<'a, S>,
         number: u64,
         bar: ProgressBar,
@@ -69,17 +70,17 @@ impl<'a, S: Store> Copier<'a, S> {
         );
         if wanted != open {
             return Err(Problem::failed(format!(
-                "the database has {open} open letters after the copy, and should have {wanted}: drop \
-                 the schema, and begin again"
+                "the target has {open} open letters after the copy, and should have {wanted}: empty it, \
+                 and begin again"
             )));
         }
         Ok(())
     }
 
     /// Sees to it that the target's numbers for notes come behind every place that a reader of the
-    /// folder's notes has reached.
+    /// source's notes has reached.
     async fn raise_note_numbers(&self) -> Result<(), Problem> {
-        let key = format!("migration/~{:016x}", self.source.folder.last_number());
+        let key = format!("migration/~{:016x}", self.source.ledger.last_number());
         let changes = vec![NoteChange::put(&*key, []), NoteChange::delete(&*key)];
         self.target.write_notes(changes, Vec::new()).await.map(drop)
     }
@@ -87,7 +88,7 @@ impl<'a, S: Store> Copier<'a, S> {
     async fn notes(&mut self) -> Result<(), Problem> {
         let mut after: Option<String> = None;
         loop {
-            let (page, last) = self.source.notes(after.as_deref())?;
+            let (page, last) = self.source.notes(after.as_deref()).await?;
             let Some(last) = last else { return Ok(()) };
             let (mut notes, mut bytes) = (Vec::new(), 0);
             for note in page {
@@ -119,7 +120,7 @@ impl<'a, S: Store> Copier<'a, S> {
             // They changed meanwhile, or an answer was lost.
         }
         Err(Problem::failed(
-            "notes of the database change while they are copied: stop what uses it, and run this again",
+            "notes of the target change while they are copied: stop what uses it, and run this again",
         ))
     }
 
@@ -163,9 +164,8 @@ impl<'a, S: Store> Copier<'a, S> {
 
     /// A letter is written with a row, so each has one of its own for a while.
     async fn letters(&mut self) -> Result<(), Problem> {
-        // The iterator borrows the folder, not this.
-        let source = self.source;
-        for letter in source.letters() {
+        let mut letters = self.source.ledger.letters();
+        while let Some(letter) = letters.next().await {
             match letter? {
                 Err(skip) => self.tally.skipped(skip),
                 Ok(letter) => {
@@ -187,8 +187,8 @@ impl<'a, S: Store> Copier<'a, S> {
     }
 
     async fn records(&mut self) -> Result<(), Problem> {
-        let source = self.source;
-        for record in source.records() {
+        let mut records = self.source.records();
+        while let Some(record) = records.next().await {
             match record? {
                 Err(skip) => self.tally.skipped(skip),
                 Ok(moving) => self.record(moving).await?,
@@ -303,7 +303,7 @@ fn new(letter: DeadLetter) -> LetterWrite {
 
 fn conflict(what: &str) -> Problem {
     Problem::failed(format!(
-        "the database has other data for {what}, which was not changed: is it the database of another \
-         service? Migrate into an empty schema (`--schema`)"
+        "the target has other data for {what}, which was not changed: is it the ledger of another \
+         service? Migrate into an empty one, by another name (`--schema`)"
     ))
 }

@@ -1,11 +1,12 @@
-//! The marks that a migration leaves in its target: which folder it is of, and how far it has come; and
+//! The marks that a migration leaves in its target: which ledger it is of, and how far it has come; and
 //! that no service may open it yet.
 
 use idem_runtime::ledger::shared::{Store, UNFINISHED_MIGRATION};
-use idem_runtime::ledger::{ExpectedNote, NoteChange, StoppedLedger};
+use idem_runtime::ledger::{ExpectedNote, NoteChange};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::source::Stopped;
 use super::target::Target;
 use crate::problem::Problem;
 
@@ -14,9 +15,10 @@ const KEY: &str = "migration/from-folder";
 /// The mark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
-    /// The folder's name for itself.
-    pub(super) folder: String,
-    /// The folder's last write when the migration began. A service that opens it makes another.
+    /// The source's name for itself. The first migrations were from folders.
+    #[serde(rename = "folder")]
+    pub(super) source: String,
+    /// The source's last write when the migration began. A service that opens it makes another.
     pub(super) write: u64,
     /// When the migration began, by which its records are judged.
     pub(super) since: Timestamp,
@@ -32,10 +34,10 @@ pub(super) struct Mark {
 
 impl Mark {
     /// Returns a mark of a migration that begins. `numbers` is what each run reserves.
-    pub(super) fn new(folder: &StoppedLedger, since: Timestamp, numbers: u64) -> Self {
+    pub(super) fn new(source: &impl Stopped, since: Timestamp, numbers: u64) -> Self {
         Self {
-            folder: folder.name(),
-            write: folder.last_write(),
+            source: source.name(),
+            write: source.last_write(),
             since,
             numbers,
             next: 1,
@@ -50,29 +52,28 @@ impl Mark {
         };
         let mark = serde_json::from_slice(&value);
         mark.map(Some).map_err(|_| {
-            Problem::failed("a newer `idem` has migrated into this database: use that one")
+            Problem::failed("a newer `idem` has migrated into this ledger: use that one")
         })
     }
 
-    /// Checks that it is of this folder as it is.
+    /// Checks that it is of this source as it is.
     ///
     /// # Errors
-    /// When the target has another folder's contents, or the folder was used since.
-    pub(super) fn check(&self, folder: &StoppedLedger) -> Result<(), Problem> {
-        let text = if self.folder != folder.name() {
-            "another folder was migrated into this database: migrate each into a schema of its own \
-             (`--schema`)"
+    /// When the target has another ledger's contents, or the source was used since.
+    pub(super) fn check(&self, source: &impl Stopped) -> Result<(), Problem> {
+        let text = if self.source != source.name() {
+            "another ledger was migrated into this one: migrate each into one of its own, by another \
+             name (`--schema`)"
                 .to_owned()
-        } else if self.write != folder.last_write() {
+        } else if self.write != source.last_write() {
             match self.done {
                 Some(done) => format!(
-                    "a service has used the folder since it was migrated at {done:.0}, and what it did \
-                     is not in the database: let services use the database only, or migrate into an \
-                     empty schema"
+                    "a service has used the source since it was migrated at {done:.0}, and what it did is \
+                     not in the target: let services use the target only, or migrate into an empty one"
                 ),
                 None => format!(
-                    "a service has used the folder since its migration began at {:.0}: drop the schema \
-                     that the migration has begun to fill, and begin again",
+                    "a service has used the source since its migration began at {:.0}: empty the target, \
+                     which the migration has begun to fill, and begin again",
                     self.since
                 ),
             }
@@ -112,11 +113,11 @@ impl Mark {
                 self.remove(target).await?;
             }
             return Err(Problem::failed(if has_copied {
-                "a service has used this database before the migration was done: stop the services, \
-                 drop the schema, and begin again"
+                "a service has used the target before the migration was done: stop the services, empty \
+                 it, and begin again"
             } else {
-                "a service has used this database: migrate into an empty schema (`--schema`), before \
-                 services use it"
+                "a service has used the target: migrate into an empty one, by another name \
+                 (`--schema`), before services use it"
             }));
         }
         let before = self.clone();
@@ -158,7 +159,7 @@ impl Mark {
             return Ok(());
         }
         Err(Problem::failed(
-            "another `idem migrate` works on this database: let it end, then run this one again",
+            "another `idem migrate` works on this target: let it end, then run this one again",
         ))
     }
 

@@ -1,9 +1,11 @@
-//! `idem migrate`: what is in a folder that no service holds, copied into a database.
+//! `idem migrate`: what is in a ledger that no service uses, copied into another one.
 //!
-//! The folder is read as it is, and judged as a service would find it after a restart. Each thing is
+//! The source is read as it is, and judged as a service would find it after a restart. Each thing is
 //! written where there is none, so a copy that was cut off goes on.
 
 mod copy;
+mod from_folder;
+mod from_redis;
 mod mark;
 mod source;
 mod tally;
@@ -14,8 +16,8 @@ mod tests;
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
-use idem_postgres::health::Health;
-use idem_runtime::ledger::StoppedLedger;
+use idem_postgres::Postgres;
+use idem_redis::Redis;
 use idem_runtime::ledger::shared::Store;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -25,10 +27,11 @@ use super::format::line;
 use super::out::Out;
 use super::problem::Problem;
 use super::progress;
-use super::target::{LedgerUrl, OpenError, stopped};
+use super::target::{LedgerPlace, LedgerUrl, OpenError, Server, stopped};
 use copy::Copier;
+use from_redis::StoppedRedis;
 use mark::Mark;
-use source::Source;
+use source::{Source, Stopped};
 use tally::{Kind, Skip, Tally};
 use target::Target;
 
@@ -48,49 +51,55 @@ struct Report {
 pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Problem> {
     let Migrate {
         from,
+        from_schema,
         to,
         dry_run,
         partial,
     } = how;
     if place.url.is_some() || place.data.is_some() || place.ledger.is_some() {
         return Err(Problem::usage(
-            "`idem migrate` goes `--from` a folder `--to` a database: leave the other place out",
+            "`idem migrate` goes `--from` one ledger `--to` another: leave the other place out",
         ));
     }
     let to = match to {
         Some(to) => to,
         None => LedgerUrl::from_env()?.ok_or_else(|| {
             Problem::usage(
-                "where to? Give `--to postgres://user@host/database`, or set IDEM_LEDGER",
+                "where to? Give `--to` and a URL, such as `postgres://user@host/database` or `redis://host`, or set \
+                 IDEM_LEDGER",
             )
         })?,
     };
-    let postgres = to.postgres(&place.schema)?;
-    let folder = stopped(&from).map_err(OpenError::into_problem)?;
-    let health = async || {
-        let health = postgres.clone().health().await;
-        health.map_err(|error| to.problem(&error))
-    };
-    let before = health().await?;
-    in_use(&before, &to)?;
+    let server = to.server(&place.schema)?;
+    if matches!(&from, LedgerPlace::Shared(from) if *from == to) && from_schema == place.schema {
+        return Err(Problem::usage(
+            "the target is the source: give another server, or another name with `--schema`",
+        ));
+    }
     let how = How {
         now: Timestamp::now(),
         dry_run,
         partial,
     };
-    let done = if dry_run && before.schema_version < before.known_version {
-        // Its tables would be made.
-        migrate_to_nothing(&folder, &how)?
-    } else {
-        let store = postgres.clone().migrate(!dry_run).store().await;
-        let store = store.map_err(|error| to.problem(&error))?;
-        let alone = async || in_use(&health().await?, &to);
-        let done = migrate(&folder, &store, &how, alone).await;
-        store.close().await;
-        done?
+    let done = match &from {
+        LedgerPlace::Folder(folder) => {
+            let folder = stopped(folder).map_err(OpenError::into_problem)?;
+            migrate_to(&folder, server, &to, &how).await?
+        }
+        LedgerPlace::Shared(url) => {
+            let Server::Redis(settings) = url.server(&from_schema)? else {
+                return Err(Problem::usage(
+                    "a migration begins in a folder or on a Redis: PostgreSQL is not left with `idem migrate`",
+                ));
+            };
+            let redis = StoppedRedis::open(url.clone(), settings).await?;
+            let done = migrate_to(&redis, server, &to, &how).await;
+            redis.close().await;
+            done?
+        }
     };
     let report = Report {
-        from: from.display().to_string(),
+        from: from.to_string(),
         to: to.to_string(),
         dry_run,
         done_before: done.before,
@@ -99,16 +108,80 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
     out.answer(&report, |out| page(&report, out))
 }
 
+async fn migrate_to(
+    source: &impl Stopped,
+    target: Server,
+    url: &LedgerUrl,
+    how: &How,
+) -> Result<Done, Problem> {
+    match target {
+        Server::Postgres(settings) => migrate_to_postgres(source, *settings, url, how).await,
+        Server::Redis(settings) => migrate_to_redis(source, settings, url, how).await,
+    }
+}
+
+async fn migrate_to_postgres(
+    source: &impl Stopped,
+    settings: Postgres,
+    url: &LedgerUrl,
+    how: &How,
+) -> Result<Done, Problem> {
+    let alone = async || {
+        let health = settings.clone().health().await;
+        let health = health.map_err(|error| url.problem(&error))?;
+        let living = health.ledger.iter().flat_map(|ledger| &ledger.living);
+        in_use(living, url)?;
+        Ok(health.schema_version >= health.known_version)
+    };
+    if !alone().await? && how.dry_run {
+        // Its tables would be made.
+        return migrate_to_nothing(source, how).await;
+    }
+    let store = settings.clone().migrate(!how.dry_run).store().await;
+    let store = store.map_err(|error| url.problem(&error))?;
+    let done = migrate(source, &store, how, async || alone().await.map(drop)).await;
+    store.close().await;
+    done
+}
+
+async fn migrate_to_redis(
+    source: &impl Stopped,
+    settings: Redis,
+    url: &LedgerUrl,
+    how: &How,
+) -> Result<Done, Problem> {
+    let settings = url.allowed(settings).await?.create(!how.dry_run);
+    let alone = async || {
+        let health = settings.health().await;
+        let health = health.map_err(|error| url.problem(&error))?;
+        let living = health.ledger.iter().flat_map(|ledger| &ledger.living);
+        in_use(living, url)?;
+        Ok(health.ledger.is_some())
+    };
+    if !alone().await? && how.dry_run {
+        return migrate_to_nothing(source, how).await;
+    }
+    let store = settings.clone().store().await;
+    let store = store.map_err(|error| url.problem(&error))?;
+    let done = migrate(source, &store, how, async || alone().await.map(drop)).await;
+    store.close().await;
+    done
+}
+
 /// Checks that no service beats. A run of this program that was killed seems to live for a moment.
-fn in_use(health: &Health, to: &LedgerUrl) -> Result<(), Problem> {
-    let living = health.ledger.iter().flat_map(|ledger| &ledger.living);
+fn in_use<'a>(
+    living: impl IntoIterator<Item = &'a String>,
+    url: &LedgerUrl,
+) -> Result<(), Problem> {
     let services: Vec<_> = living
+        .into_iter()
         .filter(|name| !name.starts_with(target::NAME))
         .collect();
     match &services[..] {
         [] => Ok(()),
         [first, ..] => Err(Problem::failed(format!(
-            "`{to}` is used by {}, such as `{first}`: stop what uses it, and start it when the migration is done",
+            "`{url}` is used by {}, such as `{first}`: stop what uses it, and start it when the migration is done. One \
+             that was killed counts until its lease has ended",
             if services.len() == 1 {
                 "1 process".to_owned()
             } else {
@@ -133,55 +206,56 @@ struct Done {
     tally: Tally,
 }
 
-/// Looks at what would go over into tables that are yet to be made.
-fn migrate_to_nothing(folder: &StoppedLedger, how: &How) -> Result<Done, Problem> {
-    let tally = Source::new(folder, how.now).look()?;
+/// Looks at what would go over into a ledger that is yet to be made.
+async fn migrate_to_nothing(source: &impl Stopped, how: &How) -> Result<Done, Problem> {
+    let tally = Source::new(source, how.now).look().await?;
     let before = None;
     Ok(Done { before, tally })
 }
 
-/// Copies a folder into a store, or goes on with it. `alone` fails if a service is at work on it.
+/// Copies a ledger into a store, or goes on with it. `alone` fails if a service is at work on it.
 async fn migrate<S: Store>(
-    folder: &StoppedLedger,
+    source: &impl Stopped,
     store: &S,
     how: &How,
     alone: impl AsyncFnOnce() -> Result<(), Problem>,
 ) -> Result<Done, Problem> {
     let target = Target::new(store);
-    let done = migrate_into(folder, &target, how, alone).await;
+    let done = migrate_into(source, &target, how, alone).await;
     target.close().await;
     done
 }
 
 async fn migrate_into<S: Store>(
-    folder: &StoppedLedger,
+    ledger: &impl Stopped,
     target: &Target<'_, S>,
     how: &How,
     alone: impl AsyncFnOnce() -> Result<(), Problem>,
 ) -> Result<Done, Problem> {
     let mark = Mark::read(target).await?;
     if let Some(mark) = &mark {
-        mark.check(folder)?;
+        mark.check(ledger)?;
         if let Some(done) = mark.done {
             let (before, tally) = (Some(done), Tally::default());
             return Ok(Done { before, tally });
         }
     }
     let since = mark.as_ref().map_or(how.now, |mark| mark.since);
-    let source = Source::new(folder, since);
-    let expected = source.look()?;
+    let source = Source::new(ledger, since);
+    let expected = source.look().await?;
     if how.dry_run {
         let (before, tally) = (None, expected);
         return Ok(Done { before, tally });
     }
     complete(&expected, how.partial)?;
-    let numbers = folder.last_number() + expected.total() + 1;
-    let mut mark = mark.unwrap_or_else(|| Mark::new(folder, since, numbers));
-    let first = mark.begin_run(target, alone).await? + folder.last_number();
+    let numbers = ledger.last_number() + expected.total() + 1;
+    let mut mark = mark.unwrap_or_else(|| Mark::new(ledger, since, numbers));
+    let first = mark.begin_run(target, alone).await? + ledger.last_number();
     let bar = progress::bar(expected.total(), "copied");
     let mut copier = Copier::new(source, target, first, bar);
     copier.run().await?;
     copier.bar.finish_and_clear();
+    ledger.check_unused().await?;
     mark.finish(target, how.now).await?;
     let (before, tally) = (None, copier.tally);
     Ok(Done { before, tally })
@@ -247,7 +321,7 @@ fn page(report: &Report, out: Out) -> String {
     } else {
         writeln!(
             text,
-            "`{from}` is copied to `{to}`, and is as it was: start the services on the database, and none on the folder"
+            "`{from}` is copied to `{to}`, and is as it was: start the services on `{to}`, and none on `{from}`"
         )
     };
     text

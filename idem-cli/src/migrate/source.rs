@@ -1,6 +1,7 @@
-//! What is in the folder, as its service would find it after a restart.
+//! What is in the source, as its service would find it after a restart.
 
-use idem_runtime::ledger::{LedgerError, Note, StoppedLedger, StoppedRecord};
+use futures_util::stream::{LocalBoxStream, StreamExt};
+use idem_runtime::ledger::{LedgerError, Note, StoppedRecord};
 use idem_runtime::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, LetterChange, Phase, Record, RecordId, Step, decide,
 };
@@ -12,10 +13,39 @@ use crate::problem::Problem;
 /// How many notes are read at once.
 pub(super) const PAGE: usize = 500;
 
-/// The folder at the time at which its migration began.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) folder: &'a StoppedLedger,
+/// A ledger that no process uses.
+pub(super) trait Stopped {
+    /// Returns a name that no other ledger has, except for copies of it.
+    fn name(&self) -> String;
+
+    /// Returns a number that is another one once a process has used it.
+    fn last_write(&self) -> u64;
+
+    /// Returns the last number that it gave out: as a fencing token or a note's number.
+    fn last_number(&self) -> u64;
+
+    /// Returns its records, in no order.
+    fn records(&self) -> Items<'_, StoppedRecord>;
+
+    /// Returns its letters, open and closed.
+    fn letters(&self) -> Items<'_, DeadLetter>;
+
+    /// Returns up to `limit` notes behind a key.
+    async fn notes(&self, after: Option<&str>, limit: usize) -> Result<Vec<Note>, Problem>;
+
+    /// Checks that no process has used it since it was opened here.
+    async fn check_unused(&self) -> Result<(), Problem>;
+}
+
+/// What is read one by one. An error is the last of them.
+pub(super) type Items<'a, T> = LocalBoxStream<'a, Result<Read<T>, Problem>>;
+
+/// One of the source's, or why it stays behind.
+pub(super) type Read<T> = Result<T, Skip>;
+
+/// The source at the time at which its migration began.
+pub(super) struct Source<'a, O> {
+    pub(super) ledger: &'a O,
     pub(super) since: Timestamp,
 }
 
@@ -29,42 +59,32 @@ pub(super) struct Moving {
     pub(super) crashed: bool,
 }
 
-/// One of the source's, or why it stays behind.
-pub(super) type Read<T> = Result<T, Skip>;
-
-impl<'a> Source<'a> {
+impl<'a, O: Stopped> Source<'a, O> {
     /// Ledgers count in milliseconds, so that is what the time is cut to: what is read back from the
     /// target is equal then.
-    pub(super) fn new(folder: &'a StoppedLedger, since: Timestamp) -> Self {
+    pub(super) fn new(ledger: &'a O, since: Timestamp) -> Self {
         let millis = Timestamp::from_millisecond(since.as_millisecond());
         let since = millis.unwrap_or(since);
-        Self { folder, since }
+        Self { ledger, since }
     }
 
-    pub(super) fn records(&self) -> impl Iterator<Item = Result<Read<Moving>, Problem>> + '_ {
-        self.folder.records().map(|read| match read {
-            Ok(record) => Ok(self.after_restart(record)),
-            Err(error) => unreadable(error),
-        })
-    }
-
-    pub(super) fn letters(&self) -> impl Iterator<Item = Result<Read<DeadLetter>, Problem>> + '_ {
-        self.folder.letters().map(|read| match read {
-            Ok(letter) => Ok(Ok(letter)),
-            Err(error) => unreadable(error),
-        })
+    pub(super) fn records(&self) -> Items<'a, Moving> {
+        let since = self.since;
+        let judge = move |read: Result<Read<StoppedRecord>, Problem>| {
+            read.map(|read| read.and_then(|record| after_restart(record, since)))
+        };
+        self.ledger.records().map(judge).boxed_local()
     }
 
     /// Returns the next notes, and the key to go on behind.
-    pub(super) fn notes(
+    pub(super) async fn notes(
         &self,
         after: Option<&str>,
     ) -> Result<(Vec<Read<Note>>, Option<String>), Problem> {
-        let page = self
-            .folder
-            .notes(after, PAGE)
-            .map_err(|error| cannot_read(&error))?;
+        let mut page = self.ledger.notes(after, PAGE).await?;
         let last = page.last().map(|note| note.key.clone());
+        // What an earlier migration left says nothing of this one.
+        page.retain(|note| !note.key.starts_with("migration/"));
         let is_lease = |note: &Note| {
             ["leases/", "beats/"]
                 .iter()
@@ -78,15 +98,17 @@ impl<'a> Source<'a> {
     }
 
     /// Counts what goes over and what stays behind.
-    pub(super) fn look(&self) -> Result<Tally, Problem> {
+    pub(super) async fn look(&self) -> Result<Tally, Problem> {
         let mut tally = Tally::default();
-        for record in self.records() {
+        let mut records = self.records();
+        while let Some(record) = records.next().await {
             match record? {
                 Ok(moving) => tally.moves(&moving),
                 Err(skip) => tally.skipped(skip),
             }
         }
-        for letter in self.letters() {
+        let mut letters = self.ledger.letters();
+        while let Some(letter) = letters.next().await {
             match letter? {
                 Ok(letter) => tally.copied(Kind::of_letter(&letter)),
                 Err(skip) => tally.skipped(skip),
@@ -94,7 +116,7 @@ impl<'a> Source<'a> {
         }
         let mut after = None;
         loop {
-            let (notes, last) = self.notes(after.as_deref())?;
+            let (notes, last) = self.notes(after.as_deref()).await?;
             for note in notes {
                 match note {
                     Ok(note) => tally.copied(Kind::of_note(&note.key)),
@@ -107,41 +129,42 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
 
-    /// Returns a record as the first sweep of a service would leave it. The decision is the same in
-    /// each run: its time is the time at which the migration began.
-    fn after_restart(&self, (id, record): StoppedRecord) -> Read<Moving> {
-        let expired = matches!(&record, Record::Settled(settled) if settled.expired(self.since));
-        let Some(id) = id else {
-            return Err(if expired {
-                Skip::Expired
-            } else {
-                Skip::LongKeys
-            });
-        };
-        let crashed = matches!(
-            &record,
-            Record::Live(live) if matches!(live.phase, Phase::Running { .. })
-        );
-        let letter = DeadLetterId::from_token(self.since, record.token());
-        let facts = Facts::new(self.since, record.token(), letter, "idem migrate");
-        let decision = decide(&id, Some(record.clone()), &Step::Sweep, &facts);
-        let record = match decision.record {
-            Change::Keep => record,
-            Change::Put(record) => record,
-            Change::Remove => return Err(Skip::Expired),
-        };
-        let letter = match decision.letter {
-            LetterChange::Open(letter) => Some(*letter),
-            _ => None,
-        };
-        Ok(Moving {
-            id,
-            record,
-            letter,
-            crashed,
-        })
-    }
+/// Returns a record as the first sweep of a service would leave it. The decision is the same in each
+/// run: its time is the time at which the migration began.
+fn after_restart((id, record): StoppedRecord, since: Timestamp) -> Read<Moving> {
+    let expired = matches!(&record, Record::Settled(settled) if settled.expired(since));
+    let Some(id) = id else {
+        return Err(if expired {
+            Skip::Expired
+        } else {
+            Skip::LongKeys
+        });
+    };
+    let crashed = matches!(
+        &record,
+        Record::Live(live) if matches!(live.phase, Phase::Running { .. })
+    );
+    let letter = DeadLetterId::from_token(since, record.token());
+    // No process is left that could report.
+    let facts = Facts::new(since, record.token(), letter, "idem migrate").dead_owner(true);
+    let decision = decide(&id, Some(record.clone()), &Step::Sweep, &facts);
+    let record = match decision.record {
+        Change::Keep => record,
+        Change::Put(record) => record,
+        Change::Remove => return Err(Skip::Expired),
+    };
+    let letter = match decision.letter {
+        LetterChange::Open(letter) => Some(*letter),
+        _ => None,
+    };
+    Ok(Moving {
+        id,
+        record,
+        letter,
+        crashed,
+    })
 }
 
 impl Tally {
@@ -162,15 +185,13 @@ impl Tally {
 }
 
 /// One that cannot be decoded keeps no other one from going over.
-fn unreadable<T>(error: LedgerError) -> Result<Read<T>, Problem> {
-    match error {
-        LedgerError::Record { .. } => Ok(Err(Skip::Unreadable)),
-        error => Err(cannot_read(&error)),
+pub(super) fn unless_unreadable<T>(
+    read: Result<T, LedgerError>,
+    cannot_read: impl FnOnce(&LedgerError) -> Problem,
+) -> Result<Read<T>, Problem> {
+    match read {
+        Ok(item) => Ok(Ok(item)),
+        Err(LedgerError::Record { .. }) => Ok(Err(Skip::Unreadable)),
+        Err(error) => Err(cannot_read(&error)),
     }
-}
-
-fn cannot_read(error: &LedgerError) -> Problem {
-    Problem::failed(format!(
-        "the folder cannot be read ({error}): look at it with `idem doctor --data`"
-    ))
 }

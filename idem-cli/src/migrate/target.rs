@@ -172,8 +172,8 @@ fn too_late() -> StoreError {
 fn failed(error: &StoreError) -> Problem {
     match error.kind {
         StoreErrorKind::Away | StoreErrorKind::Lost => Problem::unreachable(format!(
-            "the database does not answer ({error:#}): run this again when it does; it goes on where it was"
+            "the target does not answer ({error:#}): run this again when it does; it goes on where it was"
         )),
-        _ => Problem::failed(format!("the database refused: {error:#}")),
+        _ => Problem::failed(format!("the target refused: {error:#}")),
     }
 }

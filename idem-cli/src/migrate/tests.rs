@@ -1,4 +1,4 @@
-//! Migrations into a store in memory, which stands for a database.
+//! Migrations of a folder into a store in memory, which stands for one on a server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -373,7 +373,7 @@ async fn a_store_that_a_service_has_used_is_refused() {
     let store = empty();
     store.reserve(1000).await.unwrap();
     let text = refused(migrate(&source, &store, &how()).await);
-    assert!(text.contains("a service has used this database"), "{text}");
+    assert!(text.contains("a service has used the target"), "{text}");
     assert!(
         store
             .notes(String::new(), None, 9)
@@ -434,10 +434,7 @@ async fn a_mark_in_a_store_that_a_service_has_used_is_taken_away() {
     migrate(&source, &killed, &how()).await.unwrap_err();
     assert_eq!(marks(&store).await.len(), 2);
     let text = refused(migrate(&source, &store, &how()).await);
-    assert!(
-        text.contains("a service has used this database: "),
-        "{text}"
-    );
+    assert!(text.contains("a service has used the target: "), "{text}");
     assert!(marks(&store).await.is_empty());
     open(store.clone()).await.unwrap().close().await.unwrap();
 }
@@ -450,10 +447,10 @@ async fn a_folder_that_was_used_since_and_another_folder_are_refused() {
         .await
         .unwrap_err();
     let text = refused(migrate(&held(&other), &store, &how()).await);
-    assert!(text.contains("another folder"), "{text}");
+    assert!(text.contains("another ledger"), "{text}");
     Idem::open(place.path()).unwrap().close().await.unwrap();
     let text = refused(migrate(&held(&place), &store, &how()).await);
-    assert!(text.contains("used the folder since"), "{text}");
+    assert!(text.contains("used the source since"), "{text}");
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
-//! The API that a command asks: of a running service, or in this process, of a folder or a database.
+//! The API that a command asks: of a running service, or in this process, of a folder or a shared ledger.
 
 mod api;
 mod client;
-pub(crate) mod database;
 mod folder;
 pub(crate) mod network;
+mod shared;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use idem_runtime::Idem;
 use url::Url;
 
 pub(crate) use client::Target;
-pub(crate) use database::LedgerUrl;
 pub(crate) use folder::{OpenError, copied, open, stopped};
+pub(crate) use shared::{LedgerPlace, LedgerUrl, Server};
 
 use crate::args::Place;
 use crate::problem::Problem;
@@ -26,7 +26,7 @@ use crate::prompt;
 pub(crate) enum Location {
     Service(Url),
     Folder(PathBuf),
-    Database(LedgerUrl),
+    Shared(LedgerUrl),
 }
 
 impl Location {
@@ -39,7 +39,7 @@ impl Location {
         match (&place.url, &place.data, &place.ledger) {
             (Some(url), None, None) => return Ok(Self::Service(url.clone())),
             (None, Some(data), None) => return Ok(Self::Folder(data.clone())),
-            (None, None, Some(url)) => return Ok(Self::Database(url.clone())),
+            (None, None, Some(url)) => return Ok(Self::Shared(url.clone())),
             (None, None, None) => {}
             _ => {
                 return Err(Problem::usage(
@@ -58,11 +58,11 @@ impl Location {
         } else if let Some(data) = variable("IDEM_DATA") {
             Ok(Self::Folder(data.into()))
         } else if let Some(url) = LedgerUrl::from_env()? {
-            Ok(Self::Database(url))
+            Ok(Self::Shared(url))
         } else {
             Err(Problem::usage(
                 "which ledger? Give `--url` of a running service, `--data` of a folder that no process holds, or \
-                 `--ledger` of a database",
+                 `--ledger` that services share",
             ))
         }
     }
@@ -82,7 +82,7 @@ impl Location {
     pub(crate) async fn open(self, place: &Place) -> Result<Idem, Problem> {
         match self {
             Self::Folder(path) => open(&path, place).map_err(OpenError::into_problem),
-            Self::Database(url) => url.open(&place.schema).await,
+            Self::Shared(url) => url.open(&place.schema).await,
             Self::Service(_) => Err(Problem::usage(
                 "a service has its ledger open itself; give `--data` or `--ledger`",
             )),

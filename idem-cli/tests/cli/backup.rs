@@ -89,7 +89,7 @@ async fn a_place_that_makes_no_backups_says_why() {
     assert!(none.err.contains("`Service::backups_in`"), "{none:?}");
     let folder = At::folder(served.data.path()).idem(&["backup"]).await;
     assert!(folder.ended(2).err.contains("name the copy's folder"));
-    let database = At::Database("postgres://127.0.0.1:1/none".to_owned());
+    let database = At::Shared("postgres://127.0.0.1:1/none".to_owned());
     let database = database.idem(&["backup"]).await.ended(2);
     assert!(database.err.contains("its own tools"), "{database:?}");
     let service = idem(&["--url", "http://127.0.0.1:1", "restore", "/backup"]).await;

@@ -167,7 +167,7 @@ pub(crate) async fn idem(words: &[&str]) -> Said {
 #[derive(Debug, Clone)]
 pub(crate) enum At {
     Folder(std::path::PathBuf),
-    Database(String),
+    Shared(String),
     Service(String),
 }
 
@@ -180,7 +180,7 @@ impl At {
         let mut command = command();
         match self {
             Self::Folder(path) => command.arg("--data").arg(path),
-            Self::Database(url) => command.arg("--ledger").arg(url),
+            Self::Shared(url) => command.arg("--ledger").arg(url),
             Self::Service(url) => command.arg("--url").arg(url).env("IDEM_TOKEN", TOKEN),
         };
         command.args(words);

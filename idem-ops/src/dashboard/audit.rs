@@ -55,6 +55,7 @@ impl Audit {
             AuditAction::RemoveRule => "removed a redrive rule",
             AuditAction::Pause => "paused the handler",
             AuditAction::Resume => "resumed the handler",
+            AuditAction::AcceptLoss => "let the ledger go on after a loss",
         }
     }
 

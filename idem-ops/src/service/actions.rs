@@ -165,6 +165,25 @@ impl Actions {
         self.service.inner.cancel_bulk(&self.who, id, why).await
     }
 
+    /// Writes into the audit log that the person agreed to go on without what the ledger's server
+    /// `lost`, which was done already.
+    ///
+    /// # Errors
+    /// `why` is empty or over 1 KiB, or the ledger fails.
+    pub async fn accepted_loss(&self, lost: &str, why: &str) -> Result<(), ServiceError> {
+        require_reason(why)?;
+        let audit_log = &self.service.inner.audit_log;
+        let draft = Draft {
+            who: self.who.clone(),
+            why: Some(format!("{lost}: {why}")),
+            done: true,
+            ..Draft::default()
+        };
+        let _order = audit_log.lock_order().await;
+        audit_log.begin(AuditAction::AcceptLoss, draft).await?;
+        Ok(())
+    }
+
     async fn change(
         &self,
         id: &DeadLetterId,

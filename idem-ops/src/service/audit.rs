@@ -89,6 +89,9 @@ pub enum AuditAction {
     Pause,
     /// Resumed one.
     Resume,
+    /// Agreed that the ledger goes on without what its server lost; the reason begins with what it
+    /// was.
+    AcceptLoss,
 }
 
 /// The outcome of an action.

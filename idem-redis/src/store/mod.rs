@@ -1,5 +1,6 @@
 //! The rows, letters and notes on the server.
 
+mod copy;
 mod letters;
 mod notes;
 mod rows;
@@ -19,6 +20,8 @@ use crate::call::{Answer, Server};
 use crate::feed::Feed;
 use crate::link::{Line, Link};
 use crate::script::Script;
+
+pub use copy::Page;
 
 /// How many rows, letters or notes one script reads or removes: the server does nothing else meanwhile.
 const PAGE: usize = 1_000;

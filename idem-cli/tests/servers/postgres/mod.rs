@@ -1,45 +1,17 @@
-//! The command `idem` on a real PostgreSQL.
-
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper that cannot go on fails its test"
-)]
+//! On PostgreSQL.
 
 mod commands;
 mod doctor;
-mod migrate;
-#[path = "../cli/served.rs"]
-#[allow(
-    dead_code,
-    reason = "the other tests of the command use the rest of it"
-)]
-mod served;
-#[path = "../cli/support.rs"]
-#[allow(
-    dead_code,
-    reason = "the other tests of the command use the rest of it"
-)]
-mod support;
-
-use std::process::ExitCode;
+pub(crate) mod migrate;
 
 use idem_runtime::Idem;
-use idem_test_support::servers::{Database, Needs, POSTGRES, trial};
-use libtest_mimic::{Arguments, Trial};
+use idem_test_support::servers::{Database, POSTGRES};
+use libtest_mimic::Trial;
 
-macro_rules! tests {
-    ($($needs:ident $module:ident::$name:ident,)*) => {
-        vec![$(trial(
-            concat!(stringify!($module), "::", stringify!($name)),
-            &POSTGRES,
-            Needs::$needs,
-            $module::$name,
-        )),*]
-    };
-}
+use crate::support;
 
-fn main() -> ExitCode {
-    let tests: Vec<Trial> = tests![
+pub(crate) fn all() -> Vec<Trial> {
+    crate::tests!["postgres" &POSTGRES;
         Any commands::letters_are_looked_at_and_changed_beside_a_service,
         Any commands::the_environment_has_the_url_and_no_password_is_shown,
         Any commands::a_pooler_is_named_in_the_url,
@@ -54,8 +26,7 @@ fn main() -> ExitCode {
         Any migrate::one_that_is_killed_goes_on,
         Any migrate::no_service_opens_before_all_is_there,
         Any migrate::what_is_in_use_is_refused,
-    ];
-    libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+    ]
 }
 
 /// Opens a database as a service does.
@@ -66,5 +37,5 @@ async fn service(url: &str) -> anyhow::Result<Idem> {
 
 /// A place for the command.
 fn at(database: &Database) -> support::At {
-    support::At::Database(database.url().to_owned())
+    support::At::Shared(database.url().to_owned())
 }

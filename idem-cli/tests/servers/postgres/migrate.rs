@@ -7,11 +7,11 @@ use idem_runtime::notes::NoteChange;
 use idem_runtime::{Filter, Idem};
 use idem_test_support::servers::{Database, Server};
 use idem_test_support::within;
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
+use super::{at, service};
 use crate::support::{PlaceOrder, Said, bury, command, ended, folder, order, place_order};
-use crate::{at, service};
 
 async fn migrate(data: &tempfile::TempDir, database: &Database, more: &[&str]) -> Said {
     let mut command = command();
@@ -87,7 +87,7 @@ pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     // The service that uses it now keeps the folder from being migrated again in another state.
     Idem::open(data.path())?.close().await?;
     let since = migrate(&data, &database, &[]).await.ended(1);
-    assert!(since.err.contains("used the folder since"), "{since:?}");
+    assert!(since.err.contains("used the source since"), "{since:?}");
     Ok(())
 }
 
@@ -129,6 +129,22 @@ pub(crate) async fn one_that_is_killed_goes_on(_: Arc<Server>) -> anyhow::Result
     Ok(())
 }
 
+/// Keeps rows from being written.
+pub(crate) const HOLD: &str = "LOCK TABLE idem.record IN EXCLUSIVE MODE";
+
+/// Waits until a migration stands at its first row, which the connection [holds](HOLD).
+pub(crate) async fn stands(holding: &mut PgConnection) -> anyhow::Result<()> {
+    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted
+        AND relation = 'idem.record'::regclass)";
+    within(async {
+        while !sqlx::query_scalar(waits).fetch_one(&mut *holding).await? {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
 pub(crate) async fn no_service_opens_before_all_is_there(_: Arc<Server>) -> anyhow::Result<()> {
     let (data, _) = folder(1).await;
     let idem = Idem::open(data.path())?;
@@ -139,21 +155,11 @@ pub(crate) async fn no_service_opens_before_all_is_there(_: Arc<Server>) -> anyh
     // It stands at its first row until it is killed.
     let mut admin = database.connect().await?;
     let mut holding = admin.begin().await?;
-    sqlx::raw_sql("LOCK TABLE idem.record IN EXCLUSIVE MODE")
-        .execute(&mut *holding)
-        .await?;
+    sqlx::raw_sql(HOLD).execute(&mut *holding).await?;
     let mut command = command();
     command.arg("migrate").arg("--from").arg(data.path());
     let mut killed = command.args(["--to", database.url()]).spawn()?;
-    let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted
-        AND relation = 'idem.record'::regclass)";
-    let stands = async {
-        while !sqlx::query_scalar(waits).fetch_one(&mut *holding).await? {
-            sleep(Duration::from_millis(5)).await;
-        }
-        anyhow::Ok(())
-    };
-    within(stands).await?;
+    stands(&mut holding).await?;
     killed.start_kill()?;
     within(killed.wait()).await?;
     holding.rollback().await?;
@@ -189,7 +195,7 @@ pub(crate) async fn what_is_in_use_is_refused(_: Arc<Server>) -> anyhow::Result<
     idem.close().await?;
     let used = migrate(&data, &database, &[]).await.ended(1);
     assert!(
-        used.err.contains("a service has used this database"),
+        used.err.contains("a service has used the target"),
         "{used:?}"
     );
     std::fs::remove_file(data.path().join("witness"))?;

@@ -6,9 +6,9 @@ use idem_runtime::{Filter, LetterState};
 use idem_test_support::servers::{Database, Server};
 use sqlx::AssertSqlSafe;
 
+use super::{at, service};
 use crate::served::Served;
 use crate::support::{At, bury, command, ended, folder, idem, order};
-use crate::{at, service};
 
 pub(crate) async fn letters_are_looked_at_and_changed_beside_a_service(
     _: Arc<Server>,
@@ -101,9 +101,9 @@ pub(crate) async fn a_pooler_is_named_in_the_url(_: Arc<Server>) -> anyhow::Resu
     let ids = bury(&idem, [order("A-1", "out of stock")]).await;
     let bouncer = Server::bouncer(database.server(), 8).await?;
     let url = format!("{}/{}", bouncer.address(), database.name());
-    let said = At::Database(url.clone()).idem(&["stats"]).await.ended(3);
+    let said = At::Shared(url.clone()).idem(&["stats"]).await.ended(3);
     assert!(said.err.contains("`pgbouncer=true`"), "{said:?}");
-    let at = At::Database(format!("{url}?pgbouncer=true"));
+    let at = At::Shared(format!("{url}?pgbouncer=true"));
     for _ in 0..2 {
         assert_eq!(at.json(&["stats"]).await["open"], 1);
         let said = at.idem(&["doctor"]).await;
@@ -147,7 +147,7 @@ pub(crate) async fn a_viewer_may_look_and_is_told_which_grants_a_change_needs(
     let runners = "SELECT count(*) FROM idem.runner";
     let before: i64 = sqlx::query_scalar(runners).fetch_one(&mut admin).await?;
     let role = format!("viewer_{:016x}", fastrand::u64(..));
-    let guide = include_str!("../../../idem-postgres/README.md");
+    let guide = include_str!("../../../../idem-postgres/README.md");
     let grants: String = guide
         .lines()
         .filter(|line| line.starts_with("GRANT") && line.contains("shop_viewer"))
@@ -161,7 +161,7 @@ pub(crate) async fn a_viewer_may_look_and_is_told_which_grants_a_change_needs(
         .execute(&mut admin)
         .await?;
 
-    let at = At::Database(database.url_of(&role));
+    let at = At::Shared(database.url_of(&role));
     let id = ids[0].to_string();
     assert_eq!(at.json(&["dlq", "list"]).await["total"], 1);
     at.idem(&["dlq", "show", &id]).await.ended(0);

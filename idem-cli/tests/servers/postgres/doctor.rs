@@ -6,8 +6,9 @@ use idem_test_support::servers::{Database, Server, Standby};
 use idem_test_support::within;
 use serde_json::Value;
 
+use super::{at, service};
 use crate::support::{At, bury, idem, order};
-use crate::{at, service};
+use crate::{kinds, promises};
 
 async fn doctor(at: &At, code: i32) -> Value {
     let said = at.idem(&["doctor", "--json"]).await.ended(code);
@@ -19,22 +20,8 @@ async fn doctor(at: &At, code: i32) -> Value {
     said.json()
 }
 
-fn kinds(checkup: &Value) -> Vec<&str> {
-    let findings = checkup["findings"].as_array().unwrap().iter();
-    findings
-        .map(|finding| finding["kind"].as_str().unwrap())
-        .collect()
-}
-
-fn promises(checkup: &Value, part: &str) -> bool {
-    let promised = checkup["promised"].as_array().unwrap().iter();
-    promised
-        .map(|said| said.as_str().unwrap())
-        .any(|said| said.contains(part))
-}
-
 pub(crate) async fn says_what_is_promised(server: Arc<Server>) -> anyhow::Result<()> {
-    let at = At::Database(server.address().to_owned());
+    let at = At::Shared(server.address().to_owned());
     let idem = service(server.address()).await?;
     let checkup = doctor(&at, 0).await;
     assert_eq!(checkup["healthy"], true, "{checkup:#}");
@@ -68,7 +55,7 @@ pub(crate) async fn says_what_is_promised(server: Arc<Server>) -> anyhow::Result
 }
 
 pub(crate) async fn finds_what_breaks_a_promise(server: Arc<Server>) -> anyhow::Result<()> {
-    let at = At::Database(server.address().to_owned());
+    let at = At::Shared(server.address().to_owned());
     service(server.address()).await?.close().await?;
     for setting in ["fsync", "full_page_writes", "autovacuum"] {
         server.set(setting, "off").await?;
@@ -87,7 +74,7 @@ pub(crate) async fn finds_a_standby(server: Arc<Server>) -> anyhow::Result<()> {
     service(server.address()).await?.close().await?;
     let replica = server.replica(server.address(), Standby::Sync).await?;
     // Commits wait until it has caught up, which the doctor finds.
-    let at = At::Database(server.address().to_owned());
+    let at = At::Shared(server.address().to_owned());
     let caught_up = async {
         loop {
             let seen = at.idem(&["doctor", "--json"]).await.json();
@@ -98,7 +85,7 @@ pub(crate) async fn finds_a_standby(server: Arc<Server>) -> anyhow::Result<()> {
     };
     within(caught_up).await;
     doctor(&at, 0).await;
-    let checkup = doctor(&At::Database(replica.address().to_owned()), 1).await;
+    let checkup = doctor(&At::Shared(replica.address().to_owned()), 1).await;
     assert!(kinds(&checkup).contains(&"standby"), "{checkup:#}");
     Ok(())
 }
@@ -117,7 +104,7 @@ pub(crate) async fn finds_missing_tables_and_privileges(_: Arc<Server>) -> anyho
     sqlx::raw_sql(sqlx::AssertSqlSafe(make))
         .execute(&mut admin)
         .await?;
-    let checkup = doctor(&At::Database(database.url_of(&role)), 1).await;
+    let checkup = doctor(&At::Shared(database.url_of(&role)), 1).await;
     let lacks = "INSERT, UPDATE, DELETE on idem.record";
     assert!(kinds(&checkup).contains(&"missing_grants"), "{checkup:#}");
     assert!(!kinds(&checkup).contains(&"unreadable"), "{checkup:#}");

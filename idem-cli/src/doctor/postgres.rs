@@ -1,18 +1,15 @@
-//! The findings of a database.
+//! The findings of a database of PostgreSQL.
 
 use std::time::Duration;
 
+use idem_postgres::Postgres;
 use idem_postgres::health::{Health, LedgerHealth, Table};
-use idem_runtime::ledger::shared::StoreErrorKind;
 use indicatif::{BinaryBytes, HumanDuration};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Checkup, Kind, letters, promises, unfinished};
+use super::{Checkup, Kind, promises, shared};
 use crate::args::Place;
-use crate::problem::Problem;
-use crate::target::{LedgerUrl, Location};
-
-const LOOK: &str = "look at the server's log, and try again";
+use crate::target::LedgerUrl;
 
 /// What keeps dead rows for longer than this is too old: a table of ten thousand updates a second has
 /// six million of them by then.
@@ -30,61 +27,32 @@ const A_SECOND: Duration = Duration::from_secs(1);
 const OVERDUE: u64 = 1000;
 
 /// Examines a database.
-///
-/// # Errors
-/// Exit code 2 when the URL cannot be used.
-pub(super) async fn examine(url: LedgerUrl, place: &Place) -> Result<Checkup, Problem> {
-    let mut checkup = Checkup::of(format!("`{url}`"));
+pub(super) async fn examine(
+    url: &LedgerUrl,
+    settings: Postgres,
+    place: &Place,
+    checkup: &mut Checkup,
+) {
     let asked = Timestamp::now();
-    match url.postgres(&place.schema)?.health().await {
-        Err(error) => match (error.kind, url.problem(&error)) {
-            (StoreErrorKind::Away | StoreErrorKind::Lost, Problem::Told(_, text)) => checkup.closed(
-                Kind::Unreachable,
-                text,
+    match settings.health().await {
+        Err(error) => shared::unanswered(
+            url,
+            &error,
+            checkup,
+            (
                 "start the server, or give the address, the user and the database that services use",
-            ),
-            (_, Problem::Told(_, text)) => checkup.wrong(
-                Kind::Refused,
-                text,
                 "check the URL, the schema and the role's privileges",
             ),
-            _ => {}
-        },
+        ),
         Ok(health) => {
-            server(&health, asked, &mut checkup);
-            promises::tell(&health, &mut checkup);
-            upkeep(&health, &mut checkup);
-            if schema(&health, &place.schema, &mut checkup)
-                && let Err(problem) = look(url, place, &health, &mut checkup).await
-            {
-                checkup.failed(problem, LOOK, (Kind::Unreadable, LOOK));
+            server(&health, asked, checkup);
+            promises::tell(&health, checkup);
+            upkeep(&health, checkup);
+            if let Some(ledger) = usable(&health, &place.schema, checkup) {
+                shared::look(url, place, &ledger.living, checkup).await;
             }
         }
     }
-    Ok(checkup)
-}
-
-/// Looks at what the ledger itself says.
-async fn look(
-    url: LedgerUrl,
-    place: &Place,
-    health: &Health,
-    checkup: &mut Checkup,
-) -> Result<(), Problem> {
-    let target = Location::Database(url).target(place).await?;
-    let looked = letters::look(&target, checkup).await;
-    // A process that lives goes on with what is unfinished.
-    let is_used = health
-        .ledger
-        .as_ref()
-        .is_some_and(|ledger| !ledger.living.is_empty());
-    let unfinished = if is_used {
-        Ok(())
-    } else {
-        unfinished::look(&target, checkup).await
-    };
-    let closed = target.close().await;
-    looked.and(unfinished).and(closed)
 }
 
 /// Looks at the server itself.
@@ -221,8 +189,8 @@ fn rows(table: &Table, checkup: &mut Checkup) {
     }
 }
 
-/// Looks at idem's tables. Returns whether they can be used.
-fn schema(health: &Health, name: &str, checkup: &mut Checkup) -> bool {
+/// Looks at idem's tables. Returns what is in them if they can be used.
+fn usable<'h>(health: &'h Health, name: &str, checkup: &mut Checkup) -> Option<&'h LedgerHealth> {
     let Health {
         schema_version: found,
         known_version: known,
@@ -265,11 +233,7 @@ fn schema(health: &Health, name: &str, checkup: &mut Checkup) -> bool {
         ));
     }
     if let Some(ledger) = &health.ledger {
-        checkup.well(match &ledger.living[..] {
-            [] => "no process uses it".to_owned(),
-            [one] => format!("1 process uses it: `{one}`"),
-            all => format!("{} processes use it: `{}`", all.len(), all.join("`, `")),
-        });
+        shared::used(&ledger.living, checkup);
         if ledger.ahead > A_SECOND {
             checkup.wrong(
                 Kind::ClockSetBack,
@@ -291,15 +255,12 @@ fn schema(health: &Health, name: &str, checkup: &mut Checkup) -> bool {
             );
         }
         if ledger.unfinished_migration {
-            checkup.wrong(
-                Kind::UnfinishedMigration,
-                "a migration from a folder is not finished, and no service can open the database",
-                "run the same `idem migrate` once more, until it says that all is there",
-            );
+            shared::unfinished_migration(checkup);
         }
     }
-    let opens = |ledger: &LedgerHealth| !ledger.unfinished_migration;
-    health.ledger.as_ref().is_some_and(opens) && health.lacks.is_empty() && !health.is_standby
+    let opens = |ledger: &&LedgerHealth| !ledger.unfinished_migration;
+    let usable = health.lacks.is_empty() && !health.is_standby;
+    health.ledger.as_ref().filter(opens).filter(|_| usable)
 }
 
 fn human(duration: Duration) -> String {

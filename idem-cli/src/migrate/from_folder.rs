@@ -1,0 +1,47 @@
+//! A folder as the source. It is held, so that no service can use it meanwhile.
+
+use futures_util::stream::{self, StreamExt};
+use idem_runtime::ledger::{LedgerError, Note, StoppedLedger, StoppedRecord};
+use idem_runtime::protocol::DeadLetter;
+
+use super::source::{Items, Stopped, unless_unreadable};
+use crate::problem::Problem;
+
+impl Stopped for StoppedLedger {
+    fn name(&self) -> String {
+        self.name()
+    }
+
+    fn last_write(&self) -> u64 {
+        self.last_write()
+    }
+
+    fn last_number(&self) -> u64 {
+        self.last_number()
+    }
+
+    fn records(&self) -> Items<'_, StoppedRecord> {
+        let records = self.records();
+        stream::iter(records.map(|read| unless_unreadable(read, cannot_read))).boxed_local()
+    }
+
+    fn letters(&self) -> Items<'_, DeadLetter> {
+        let letters = self.letters();
+        stream::iter(letters.map(|read| unless_unreadable(read, cannot_read))).boxed_local()
+    }
+
+    async fn notes(&self, after: Option<&str>, limit: usize) -> Result<Vec<Note>, Problem> {
+        self.notes(after, limit)
+            .map_err(|error| cannot_read(&error))
+    }
+
+    async fn check_unused(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+fn cannot_read(error: &LedgerError) -> Problem {
+    Problem::failed(format!(
+        "the folder cannot be read ({error}): look at it with `idem doctor --data`"
+    ))
+}

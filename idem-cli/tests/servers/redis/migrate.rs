@@ -1,0 +1,261 @@
+//! Migrations to a ledger on Redis, and away from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use idem_redis::Redis;
+use idem_runtime::ledger::shared::{Runner, Store, Write, first_write};
+use idem_runtime::notes::NoteChange;
+use idem_runtime::outbox::OutboxMessage;
+use idem_runtime::protocol::{Budget, Change, Claim, DeadLetterId, Facts, RecordId, Step, decide};
+use idem_runtime::{Filter, Idem};
+use idem_test_support::servers::{Database, Kind, Needs, POSTGRES, REDIS, Server, trial_beside};
+use idem_test_support::within;
+use libtest_mimic::Trial;
+use sqlx::Connection;
+use tokio::time::sleep;
+
+use super::{service, small, tell};
+use crate::postgres::migrate::{HOLD, stands};
+use crate::support::{PlaceOrder, Said, bury, command, ended, folder, order, place_order};
+
+pub(super) fn to_postgres() -> [Trial; 2] {
+    static OTHERS: [&Kind; 1] = [&POSTGRES];
+    let name = |test| format!("redis::migrate::{test}");
+    let (over, used) = (
+        name("a_redis_goes_over"),
+        name("one_that_is_used_meanwhile_is_found"),
+    );
+    [
+        trial_beside(over, &REDIS, Needs::Own, &OTHERS, a_redis_goes_over),
+        trial_beside(used, &REDIS, Needs::Own, &OTHERS, used_meanwhile),
+    ]
+}
+
+async fn migrate(from: &str, to: &str, more: &[&str]) -> Said {
+    let mut command = command();
+    command.args(["migrate", "--from", from, "--to", to]);
+    ended(command.args(more)).await
+}
+
+/// Fills a ledger with a bit of all, and closes it. `D-1` is a letter.
+async fn fill(idem: Idem, results: usize) -> anyhow::Result<()> {
+    let calls = (0..results).map(|n| idem.scope(place_order(small(format!("S-{n}")))));
+    for call in futures_util::future::join_all(calls).await {
+        call?;
+    }
+    let ids = bury(&idem, ["D-1", "D-2"].map(|key| order(key, "out of stock"))).await;
+    idem.dead_letters().discard(&ids[1], "a test").await?;
+    idem.issuer("orders").issue().await?;
+    idem.outbox()
+        .send(OutboxMessage::json("orders", "S-1", &1)?)
+        .await?;
+    let notes = [("jobs/~", "1"), ("jobs/~", "2"), ("leases/monitor", "it")];
+    let notes = notes.map(|(key, value)| NoteChange::put(key, value));
+    idem.notes().write(notes.into()).await?;
+    Ok(idem.close().await?)
+}
+
+/// Leaves a claim of a process that was killed, and whose lease has ended.
+async fn claim(address: &str, key: &str) -> anyhow::Result<()> {
+    const TTL: Duration = Duration::from_secs(3600);
+    let store = Redis::new(address).store().await?;
+    let (id, runner): (_, Runner) = (RecordId::new("orders.place", key), "killed/1".into());
+    let number = store.reserve(1).await?;
+    let now = store
+        .beat(&runner, Duration::from_millis(1), number)
+        .await?;
+    let facts = Facts::new(now, number, DeadLetterId::from_token(now, number), "killed");
+    let claim = Claim::new("killed", *b"{}", Budget::new(3, TTL), TTL);
+    let decided = decide(&id, None, &Step::Claim(claim), &facts);
+    let Change::Put(record) = decided.record else {
+        anyhow::bail!("{decided:?}")
+    };
+    let write = Write {
+        owner: Some(Runner::clone(&runner)),
+        ..first_write(id, number, &record)?
+    };
+    let written = store.write(&runner, vec![write]).await?;
+    anyhow::ensure!(written.versions == [number]);
+    store.close().await;
+    Ok(())
+}
+
+/// Checks that services go on with what [`fill`] left. It leaves it changed.
+async fn goes_on(idem: Idem, results: usize) -> anyhow::Result<()> {
+    for number in [0, results - 1] {
+        let key = format!("S-{number}");
+        let reused = PlaceOrder {
+            qty: 3,
+            ..small(&*key)
+        };
+        assert!(
+            idem.scope(place_order(reused)).await.is_err(),
+            "its fingerprint went over"
+        );
+        assert_eq!(idem.scope(place_order(small(key))).await?, 200);
+    }
+    let open = idem.dead_letters().list(&Filter::default()).await?;
+    let keys: Vec<_> = open.iter().map(|letter| &*letter.key).collect();
+    assert_eq!(keys, ["D-1"]);
+    assert!(idem.scope(place_order(small("D-2"))).await.is_err());
+    idem.outbox()
+        .send(OutboxMessage::json("orders", "S-2", &2)?)
+        .await?;
+    let pending = idem.outbox().pending(None, 9).await?;
+    let keys: Vec<_> = pending.iter().map(|entry| &*entry.message.key).collect();
+    assert_eq!(keys, ["S-1", "S-2"]);
+    idem.notes()
+        .write(vec![NoteChange::put("jobs/~", "3")])
+        .await?;
+    let jobs = idem.notes().list("jobs/", None, 9).await?;
+    let jobs: Vec<_> = jobs.iter().map(|job| &*job.value).collect();
+    assert_eq!(jobs, [b"1", b"2", b"3"]);
+    assert_eq!(idem.scope(place_order(small("N-1"))).await?, 200);
+    Ok(idem.close().await?)
+}
+
+pub(crate) async fn a_folder_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
+    let data = tempfile::tempdir()?;
+    fill(Idem::open(data.path())?, 3).await?;
+    let (from, to) = (data.path().display().to_string(), server.address());
+    let dry = migrate(&from, to, &["--dry-run", "--json"]).await;
+    let dry = dry.well().json();
+    assert_eq!(dry["copied"]["results"], 3, "{dry:#}");
+    assert_eq!(tell::<u64>(&server, "DBSIZE").await?, 0, "it makes nothing");
+    let done = migrate(&from, to, &["--json"]).await.well().json();
+    assert_eq!(done["copied"], dry["copied"]);
+    for (kind, count) in [
+        ("dead", 1),
+        ("discarded", 1),
+        ("issued_keys", 1),
+        ("outbox", 1),
+    ] {
+        assert_eq!(done["copied"][kind], count, "{done:#}");
+    }
+    let again = migrate(&from, to, &[]).await.well();
+    assert!(again.out.contains("nothing was left to do"), "{again:?}");
+    goes_on(service(to).await?, 3).await
+}
+
+async fn a_redis_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
+    fill(service(server.address()).await?, 3).await?;
+    claim(server.address(), "R-1").await?;
+    let database = Database::empty().await?;
+    let (from, to) = (server.address(), database.url());
+    let before: u64 = tell(&server, "HGET {idem}m changes").await?;
+    let dry = migrate(from, to, &["--dry-run", "--json"]).await;
+    let dry = dry.well().json();
+    let done = migrate(from, to, &["--json"]).await.well().json();
+    assert_eq!(done["copied"], dry["copied"]);
+    for (kind, count) in [
+        ("results", 3),
+        ("unfinished", 1),
+        ("dead", 1),
+        ("discarded", 1),
+        ("issued_keys", 1),
+        ("open_letters", 1),
+        ("closed_letters", 1),
+        ("outbox", 1),
+    ] {
+        assert_eq!(done["copied"][kind], count, "{done:#}");
+    }
+    assert_eq!(done["skipped"]["leases"], 1, "{done:#}");
+    assert_eq!(done["crashed"], 1, "{done:#}");
+    let after: u64 = tell(&server, "HGET {idem}m changes").await?;
+    assert_eq!(before, after, "the source stays as it is");
+    let again = migrate(from, to, &[]).await.well();
+    assert!(again.out.contains("nothing was left to do"), "{again:?}");
+    let ledger = idem_postgres::Postgres::connect(to);
+    let idem = Idem::builder().open_with(ledger).await?;
+    assert_eq!(idem.scope(place_order(small("R-1"))).await?, 200);
+    goes_on(idem, 3).await?;
+    // One that uses the source now keeps it from being migrated again in another state.
+    service(from).await?.close().await?;
+    let since = migrate(from, to, &[]).await.ended(1);
+    assert!(since.err.contains("used the source since"), "{since:?}");
+    Ok(())
+}
+
+async fn used_meanwhile(server: Arc<Server>) -> anyhow::Result<()> {
+    let from = server.address();
+    fill(service(from).await?, 1).await?;
+    let database = Database::empty().await?;
+    idem_postgres::Postgres::new(database.url()).store().await?;
+    let mut admin = database.connect().await?;
+    let mut holding = admin.begin().await?;
+    sqlx::raw_sql(HOLD).execute(&mut *holding).await?;
+    let mut command = command();
+    command.args(["migrate", "--from", from, "--to", database.url()]);
+    let migration = command.spawn()?;
+    stands(&mut holding).await?;
+    service(from).await?.close().await?;
+    holding.rollback().await?;
+    let ended = within(migration.wait_with_output()).await?;
+    let said = String::from_utf8(ended.stderr)?;
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("while it was copied"), "{said}");
+    let ledger = idem_postgres::Postgres::connect(database.url());
+    let refused = Idem::builder().open_with(ledger).await.unwrap_err();
+    let refused = format!("{refused:#}");
+    assert!(refused.contains("is not finished"), "{refused}");
+    Ok(())
+}
+
+/// From one name to another on the same server, killed at any moment.
+pub(crate) async fn one_that_is_killed_goes_on(server: Arc<Server>) -> anyhow::Result<()> {
+    const RESULTS: usize = 3000;
+    let address = server.address();
+    fill(service(address).await?, RESULTS).await?;
+    let names = &["--schema", "the [shop]*"];
+    let mut killed = 0;
+    for _ in 0..10 {
+        let mut command = command();
+        command.args(["migrate", "--from", address, "--to", address]);
+        let mut child = command.args(names).spawn()?;
+        // At any moment: at first before there is a ledger, later in the middle.
+        sleep(Duration::from_millis(fastrand::u64(5..200))).await;
+        if child.try_wait()?.is_none() {
+            child.start_kill()?;
+            killed += 1;
+        }
+        within(child.wait()).await?;
+    }
+    eprintln!("killed {killed} times");
+    migrate(address, address, names).await.well();
+    // And on: its name is full of signs that patterns have.
+    let again = ["--from-schema", names[1], "--schema", "third", "--json"];
+    let done = migrate(address, address, &again).await.well().json();
+    assert_eq!(done["copied"]["results"], RESULTS, "{done:#}");
+    let ledger = Redis::new(address).name("third").ledger();
+    goes_on(Idem::builder().open_with(ledger).await?, RESULTS).await
+}
+
+pub(crate) async fn what_is_in_use_is_refused(server: Arc<Server>) -> anyhow::Result<()> {
+    let (data, _) = folder(1).await;
+    let folder = data.path().display().to_string();
+    let address = server.address();
+    let itself = migrate(address, address, &[]).await.ended(2);
+    assert!(
+        itself.err.contains("the target is the source"),
+        "{itself:?}"
+    );
+    let none = migrate(address, address, &["--schema", "other"]).await;
+    let none = none.ended(1);
+    assert!(none.err.contains("--from-schema"), "{none:?}");
+    let idem = service(address).await?;
+    for (from, to) in [(&*folder, address), (address, "redis://127.0.0.1:1")] {
+        let living = migrate(from, to, &[]).await.ended(1);
+        assert!(living.err.contains("is used by 1 process"), "{living:?}");
+    }
+    idem.scope(place_order(small("S-1"))).await?;
+    idem.close().await?;
+    let used = migrate(&folder, address, &[]).await.ended(1);
+    assert!(
+        used.err.contains("a service has used the target"),
+        "{used:?}"
+    );
+    let away = migrate(address, "redis://127.0.0.1:1", &[]).await;
+    away.ended(3);
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! A ledger in a cluster: the node that serves its slot is found, and followed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use idem_redis::Redis;
+use idem_runtime::ledger::shared::{Runner, Store, Write};
+use idem_runtime::protocol::RecordId;
+use idem_test_support::servers::{Needs, REDIS_NODE, Server, trial};
+use idem_test_support::within;
+use libtest_mimic::Trial;
+
+use crate::lost::{goes_on, is_refused_at_last};
+use crate::nodes::{META, Nodes};
+use crate::shop::{Load, Shop, process};
+use crate::{catches_up, falls_behind, says, tell};
+
+pub(crate) fn all() -> Vec<Trial> {
+    vec![
+        test("cluster::a_slot_that_moves_under_load_is_followed", moved),
+        test("cluster::a_failover_under_load_is_followed", followed),
+        test("cluster::a_replica_that_lagged_is_refused", lagged),
+        test("cluster::hints_reach_every_node", hinted),
+    ]
+}
+
+fn test<F, T>(name: &'static str, test: F) -> Trial
+where
+    F: FnOnce(Nodes) -> T + Send + 'static,
+    T: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    trial(name, &REDIS_NODE, Needs::Own, |first: Arc<Server>| async {
+        test(Nodes::join(first).await?).await
+    })
+}
+
+/// A slot moves key by key. No script runs on a part of the keys.
+async fn moved(nodes: Nodes) -> anyhow::Result<()> {
+    let shop = Arc::<Shop>::default();
+    let [one, two] = &nodes.others;
+    // They are sent on by nodes that do not serve the slot.
+    let idems = [process(one.address()).await?, process(two.address()).await?];
+    let load = Load::start(&shop, &idems);
+    for (from, to) in [(&*nodes.first, one), (one, two)] {
+        shop.goes_on(30).await;
+        let moving = nodes.moving(from, to).await?;
+        let rows = shop.begun();
+        moving.keys(|key| key != META.as_bytes()).await?;
+        waits(&shop, &idems[0]).await?;
+        moving.keys(|_| true).await?;
+        waits(&shop, &idems[1]).await?;
+        ensure!(
+            shop.begun() <= rows + 24,
+            "only what was claimed before has run"
+        );
+        moving.end().await?;
+    }
+    shop.goes_on(30).await;
+    load.end().await;
+    shop.judge(&idems[0]).await?;
+    for idem in idems {
+        idem.close().await?;
+    }
+    let health = Redis::new(two.address()).health().await?;
+    ensure!(health.has_ledger && health.lost.is_none(), "{health:?}");
+    Ok(())
+}
+
+/// Sees that a call runs nothing, and says why.
+async fn waits(shop: &Arc<Shop>, idem: &idem_runtime::Idem) -> anyhow::Result<()> {
+    is_refused_at_last(shop, idem, "is being moved to another node").await
+}
+
+async fn followed(nodes: Nodes) -> anyhow::Result<()> {
+    let shop = Arc::<Shop>::default();
+    let address = nodes.address();
+    let idems = [process(&address).await?, process(&address).await?];
+    let load = Load::start(&shop, &idems);
+    shop.goes_on(30).await;
+    // The replica takes over when it has all, and the first one is its replica then.
+    tell::<()>(&nodes.replica, "CLUSTER FAILOVER").await?;
+    says(&nodes.replica, "INFO replication", "role:master").await?;
+    shop.goes_on(30).await;
+    says(&nodes.first, "INFO replication", "master_link_status:up").await?;
+    catches_up(&nodes.first, &nodes.replica).await?;
+    nodes.replica.kill()?;
+    says(&nodes.first, "INFO replication", "role:master").await?;
+    shop.goes_on(30).await;
+    load.end().await;
+    shop.judge(&idems[0]).await?;
+    for idem in idems {
+        idem.close().await?;
+    }
+    Ok(())
+}
+
+async fn lagged(nodes: Nodes) -> anyhow::Result<()> {
+    let shop = Arc::<Shop>::default();
+    let address = nodes.address();
+    let idem = process(&address).await?;
+    shop.deliver(&idem, "A-0").await;
+    catches_up(&nodes.replica, &nodes.first).await?;
+    falls_behind(&nodes.first).await?;
+    tell::<()>(&nodes.first, "CLIENT UNPAUSE").await?;
+    let token = shop.deliver(&idem, "A-1").await.token;
+    nodes.first.kill()?;
+    says(&nodes.replica, "INFO replication", "role:master").await?;
+    is_refused_at_last(&shop, &idem, "it is older than it was").await?;
+    shop.forgets("A-1");
+    goes_on(&shop, &idem, &address, token).await
+}
+
+/// A hint is heard on a node that does not serve the slot.
+async fn hinted(nodes: Nodes) -> anyhow::Result<()> {
+    let [away, _] = &nodes.others;
+    let one = Redis::new(nodes.first.address()).store().await?;
+    let other = Redis::new(away.address()).store().await?;
+    let runner = Runner::from("one");
+    one.beat(&runner, Duration::from_secs(30), 1).await?;
+    let row = RecordId::new("hints", "A");
+    other.watch(&row);
+    let changing = async {
+        within(async {
+            // It does not tell when it has begun to listen.
+            while tell::<(String, u64)>(away, "PUBSUB NUMSUB {idem}w")
+                .await?
+                .1
+                == 0
+            {}
+            anyhow::Ok(())
+        })
+        .await?;
+        one.write(&runner, vec![Write::new(row.clone(), None, 1)])
+            .await?;
+        one.write(&runner, vec![Write::new(row.clone(), Some(1), 2)])
+            .await?;
+        anyhow::Ok(())
+    };
+    let (heard, changed) = within(async { tokio::join!(other.changed(), changing) }).await;
+    changed?;
+    ensure!(heard == [row], "{heard:?}");
+    Ok(())
+}

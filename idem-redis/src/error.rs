@@ -1,6 +1,7 @@
 //! What an error of the client or the server says about a request, by its code and never by its words.
 
-use std::error::Error as _;
+use std::error::Error;
+use std::sync::Arc;
 
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
@@ -28,7 +29,8 @@ pub(crate) fn of_connecting(error: RedisError) -> StoreError {
 /// Returns what to do about a connection that could not be encrypted.
 fn of_tls(error: &RedisError) -> Option<&'static str> {
     use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error as Tls};
-    let error = error.source()?.downcast_ref::<std::io::Error>()?;
+    let error: &Arc<dyn Error + Send + Sync> = error.source()?.downcast_ref()?;
+    let error = error.downcast_ref::<std::io::Error>()?;
     let message = match error.get_ref()?.downcast_ref::<Tls>()? {
         Tls::InvalidCertificate(
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
@@ -44,10 +46,6 @@ fn of_tls(error: &RedisError) -> Option<&'static str> {
             "the server wants a certificate of its clients: give one with `Redis::client_certificate`"
         }
         Tls::AlertReceived(_) => "the server refused the client's certificate",
-        Tls::InvalidMessage(_) => {
-            "the server does not speak TLS on this port: name the port that does, or begin the \
-             URL with redis://"
-        }
         _ => return None,
     };
     Some(message)

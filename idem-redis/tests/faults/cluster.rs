@@ -111,28 +111,27 @@ async fn lagged(nodes: Nodes) -> anyhow::Result<()> {
     goes_on(&shop, &idem, &address, token).await
 }
 
-/// A hint is heard on a node that does not serve the slot.
+/// A process that listens on the node that served the slot hears what is written on the next one.
 async fn hinted(nodes: Nodes) -> anyhow::Result<()> {
-    let [away, _] = &nodes.others;
-    let one = Redis::new(nodes.first.address()).store().await?;
-    let other = Redis::new(away.address()).store().await?;
+    let [next, _] = &nodes.others;
+    let one = Redis::new(&nodes.address()).store().await?;
+    let other = Redis::new(nodes.first.address()).store().await?;
     let runner = Runner::from("one");
     one.beat(&runner, Duration::from_secs(30), 1).await?;
     let row = RecordId::new("hints", "A");
+    one.write(&runner, vec![Write::new(row.clone(), None, 1)])
+        .await?;
     other.watch(&row);
     let changing = async {
-        within(async {
-            // It does not tell when it has begun to listen.
-            while tell::<(String, u64)>(away, "PUBSUB NUMSUB {idem}w")
-                .await?
-                .1
-                == 0
-            {}
-            anyhow::Ok(())
-        })
-        .await?;
-        one.write(&runner, vec![Write::new(row.clone(), None, 1)])
-            .await?;
+        // It does not tell when it has begun to listen.
+        while tell::<(String, u64)>(&nodes.first, "PUBSUB NUMSUB {idem}w")
+            .await?
+            .1
+            == 0
+        {}
+        let moving = nodes.moving(&nodes.first, next).await?;
+        moving.keys(|_| true).await?;
+        moving.end().await?;
         one.write(&runner, vec![Write::new(row.clone(), Some(1), 2)])
             .await?;
         anyhow::Ok(())

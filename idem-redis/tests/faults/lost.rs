@@ -149,8 +149,8 @@ async fn met_again(server: Arc<Server>) -> anyhow::Result<()> {
         shop.deliver(&other, order_no).await;
     }
     wire.lead_to(&replica)?;
-    wire.lose()?;
-    is_refused(&shop, &one, "it is older than it was").await?;
+    tell::<()>(&server, &format!("REPLICAOF 127.0.0.1 {}", port(&replica))).await?;
+    is_refused_at_last(&shop, &one, "it is older than it was").await?;
     is_refused(&shop, &other, "it is older than it was").await?;
     shop.forgets("A-1");
     other.close().await?;

@@ -1,5 +1,6 @@
 //! TLS with certificates of the test's own authority.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::ensure;
@@ -22,17 +23,16 @@ pub(crate) fn all() -> Vec<Trial> {
 /// Gives the server a certificate for this name. Returns its authority's, and it with its key.
 async fn certify(
     told: &mut MultiplexedConnection,
+    folder: &Path,
     name: &str,
 ) -> anyhow::Result<(String, (String, String))> {
     let identity = identity(&[name]);
-    let folder = tempfile::tempdir()?;
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let path = |name: &str| folder.join(name).display().to_string();
     let (root, certificate, key) = (path("root"), path("certificate"), path("key"));
     std::fs::write(&root, &identity.root)?;
     std::fs::write(&certificate, &identity.files.0)?;
     std::fs::write(&key, &identity.files.1)?;
     let files = format!("tls-cert-file {certificate} tls-key-file {key} tls-ca-cert-file {root}");
-    // It reads the files at once.
     let setting = written(&format!("CONFIG SET {files}"));
     setting.query_async::<()>(told).await?;
     Ok((identity.root, identity.files))
@@ -54,9 +54,9 @@ async fn is_refused(redis: Redis, why: &str) -> anyhow::Result<()> {
 
 async fn checked(server: Arc<Server>) -> anyhow::Result<()> {
     let (mut told, port) = (connect(&server).await?, port(&server));
+    let folder = tempfile::tempdir()?;
     let secured = || Redis::new(&format!("rediss://127.0.0.1:{port}"));
-    is_refused(secured(), "does not speak TLS").await?;
-    let (root, _) = certify(&mut told, "redis.example").await?;
+    let (root, _) = certify(&mut told, folder.path(), "redis.example").await?;
     set(&mut told, "tls-auth-clients no").await?;
     set(&mut told, "port 0").await?;
     set(&mut told, &format!("tls-port {port}")).await?;
@@ -64,7 +64,7 @@ async fn checked(server: Arc<Server>) -> anyhow::Result<()> {
     let named = secured().root_certificates(root);
     is_refused(named, "the server's certificate is of another name").await?;
 
-    let (root, (certificate, key)) = certify(&mut told, "127.0.0.1").await?;
+    let (root, (certificate, key)) = certify(&mut told, folder.path(), "127.0.0.1").await?;
     let secured = || secured().root_certificates(root.clone());
     let shop = Arc::<Shop>::default();
     let idem = process_with(secured()).await?;

@@ -15,6 +15,9 @@ use redis::{
 
 use crate::error::of_connecting;
 
+/// How often sentinels are asked for one connection.
+const TRIES: usize = 3;
+
 /// How to reach the primary.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -115,9 +118,18 @@ impl Route {
     }
 
     async fn ask_for(&self, master: &Master) -> Result<Client, StoreError> {
-        let found = match self.sentinels(master) {
-            Ok(mut sentinels) => sentinels.async_get_client().await,
-            Err(error) => Err(error),
+        let mut tries = 0;
+        let found = loop {
+            let found = match self.sentinels(master) {
+                Ok(mut sentinels) => sentinels.async_get_client().await,
+                Err(error) => Err(error),
+            };
+            tries += 1;
+            match found {
+                // The client waits half a second for their answer: little for a busy machine.
+                Err(error) if error.is_timeout() && tries < TRIES => {}
+                found => break found,
+            }
         };
         found.map_err(|error| match error.kind() {
             ErrorKind::MasterNameNotFoundBySentinel => {

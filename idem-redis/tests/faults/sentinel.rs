@@ -7,7 +7,7 @@ use idem_test_support::servers::{Needs, REDIS, REDIS_SENTINEL, Server};
 use idem_test_support::within;
 use libtest_mimic::Trial;
 
-use crate::lost::{goes_on, is_refused_at_last};
+use crate::lost::{agrees, is_refused_at_last};
 use crate::shop::{Load, Shop, process};
 use crate::{catches_up, falls_behind, port, says, tell, test};
 
@@ -36,7 +36,7 @@ impl Watched {
         let sentinels = [start().await?, start().await?, start().await?];
         for sentinel in &sentinels {
             tell::<()>(sentinel, &format!("SENTINEL MONITOR shop {at} 2")).await?;
-            let settings = "down-after-milliseconds 2000 failover-timeout 6000";
+            let settings = "down-after-milliseconds 2000 failover-timeout 3000";
             tell::<()>(sentinel, &format!("SENTINEL SET shop {settings}")).await?;
         }
         for sentinel in &sentinels {
@@ -103,11 +103,10 @@ async fn lagged(server: Arc<Server>) -> anyhow::Result<()> {
     catches_up(&watched.replica, &watched.primary).await?;
     falls_behind(&watched.primary).await?;
     tell::<()>(&watched.primary, "CLIENT UNPAUSE").await?;
-    let token = shop.deliver(&idem, "A-1").await.token;
+    shop.deliver(&idem, "A-1").await;
     watched.fails_over().await?;
     is_refused_at_last(&shop, &idem, "it is older than it was").await?;
-    shop.forgets("A-1");
-    goes_on(&shop, &idem, &address, token).await
+    agrees(&idem, &address).await
 }
 
 async fn unknown(server: Arc<Server>) -> anyhow::Result<()> {

@@ -83,11 +83,6 @@ impl Shop {
         self.seen.borrow().runs.get(order_no).copied().unwrap_or(0)
     }
 
-    /// How many bodies have started.
-    pub(crate) fn begun(&self) -> usize {
-        self.seen.borrow().runs.values().sum()
-    }
-
     /// Forgets the answer to an order, as the server has.
     pub(crate) fn forgets(&self, order_no: &str) {
         self.seen.send_modify(|seen| {

@@ -69,16 +69,25 @@ async fn connect(at: SocketAddr) -> SendRequest<Body> {
     sender
 }
 
-async fn send(sender: &mut SendRequest<Body>, connection: u64, number: u64, replayed: bool) {
+/// Returns the request of an order.
+///
+/// # Panics
+/// Never: its parts are valid.
+pub fn request(connection: u64, number: u64) -> Request<Body> {
     let order = delivery(number);
-    let request = Request::post("/orders")
+    Request::post("/orders")
         .header("host", "shop")
         .header("authorization", "Bearer bench")
         .header("content-type", "application/json")
         .header("cookie", session(connection))
         .header("idempotency-key", &order.order_no)
         .body(Body::from(serde_json::to_vec(&order).unwrap()))
-        .unwrap();
+        .unwrap()
+}
+
+async fn send(sender: &mut SendRequest<Body>, connection: u64, number: u64, replayed: bool) {
+    let order = delivery(number);
+    let request = request(connection, number);
     let (head, body) = sender.send_request(request).await.unwrap().into_parts();
     assert_eq!(head.status, StatusCode::CREATED);
     let says = head.headers.get("idempotency-replayed");

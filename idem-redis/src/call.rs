@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Value, from_redis_value};
 
-use crate::error::unreadable;
+use crate::error::{slot_moves, unreadable};
 use crate::link::{Line, Link};
 use crate::script::Script;
 use crate::time::{ToldTime, micros, time};
@@ -195,6 +195,7 @@ impl Server {
                     let (id, above) = from_redis_value(value).map_err(unreadable)?;
                     self.moved(id, above);
                 }
+                "moving" => return Err(slot_moves()),
                 "lost" => {
                     let lost: String = from_redis_value(value).map_err(unreadable)?;
                     self.lost(line, &lost).await?;

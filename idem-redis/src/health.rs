@@ -71,6 +71,11 @@ impl Health {
     /// Asks with `INFO`, which most managed servers allow, and with `CONFIG GET` where that is allowed.
     pub(crate) async fn ask(link: &Link, name: &str) -> Result<Self, StoreError> {
         let line = Line::new(link.clone());
+        // First, as it leads to the node of a cluster that has the ledger.
+        let mut asking = cmd("HMGET");
+        asking.arg(meta(&tag(name))).arg("id").arg("lost");
+        let known: (Option<String>, Option<String>) =
+            from_redis_value(line.ask(&asking).await?).map_err(unreadable)?;
         let info = line.ask(&cmd("INFO")).await;
         let info: String = match info {
             Ok(info) => from_redis_value(info).map_err(unreadable)?,
@@ -85,10 +90,6 @@ impl Health {
             Err(error) => return Err(error),
         };
         let fsync = fsync.and_then(|mut settings| settings.remove("appendfsync"));
-        let mut asking = cmd("HMGET");
-        asking.arg(meta(&tag(name))).arg("id").arg("lost");
-        let known: (Option<String>, Option<String>) =
-            from_redis_value(line.ask(&asking).await?).map_err(unreadable)?;
         Ok(Self {
             has_ledger: known.0.is_some() || known.1.is_some(),
             lost: known.1,

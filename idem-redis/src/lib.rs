@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
 mod call;
 mod error;
 mod feed;
 pub mod health;
 mod link;
+mod route;
 mod row;
 mod script;
 mod settings;

@@ -7,48 +7,40 @@ use std::time::Duration;
 use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, Value};
+use redis::{AsyncConnectionConfig, Cmd, Value};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::error::{has_no_script, leaves_connection, of_connecting, of_request};
+use crate::address::Address;
+use crate::error::{has_no_script, leaves_connection, of_request};
+use crate::route::Route;
 use crate::script::{Script, TEXTS};
 
 /// How long connecting may take.
 const CONNECTING: Duration = Duration::from_secs(3);
 /// How many requests may wait for one connection's turn.
 const WAITING: usize = 1_024;
-/// How often the server may have forgotten its scripts within one request.
-const RELOADS: usize = 3;
+/// How often one request is sent, to a server that has forgotten its scripts or names another one.
+const SENDS: usize = 5;
 
 /// Where the server is.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
-    client: Client,
+    route: Arc<Route>,
     /// Where connections live, wherever they are used.
     home: Handle,
 }
 
 impl Link {
-    /// Returns the way to the server of this URL, for the runtime that this is called on.
+    /// Returns the way to the server of this address, for the runtime that this is called on.
     ///
     /// # Errors
-    /// When the URL cannot be read.
-    pub(crate) fn to(url: &str) -> Result<Self, StoreError> {
+    /// When the address cannot be read.
+    pub(crate) fn to(address: &Address) -> Result<Self, StoreError> {
         // Has no effect if the process installed a provider of its own.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = url.into_connection_info().and_then(|info| {
-            let tcp = TcpSettings::default().set_nodelay(true);
-            Client::open(info.set_tcp_settings(tcp))
-        });
-        // The client's error might quote the URL, in which a password may be.
-        let client = client.map_err(|_| {
-            let message = "the URL of the server cannot be read: write redis://HOST:6379";
-            StoreError::new(StoreErrorKind::Refused, message)
-        })?;
         Ok(Self {
-            client,
+            route: Arc::new(address.route()?),
             home: Handle::current(),
         })
     }
@@ -63,14 +55,19 @@ impl Link {
             // The shared ledger has a deadline of its own, by its own clock.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(WAITING);
-        let client = self.client.clone();
-        let connecting = self.at_home(async move {
-            client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await
-                .map_err(of_connecting)
-        });
-        connecting.await
+        let route = Arc::clone(&self.route);
+        let connecting = async move {
+            let connect = |client: redis::Client| {
+                let config = config.clone();
+                async move {
+                    client
+                        .get_multiplexed_async_connection_with_config(&config)
+                        .await
+                }
+            };
+            route.reach(connect).await
+        };
+        self.at_home(connecting).await
     }
 
     /// Connects, to hear what is published.
@@ -78,8 +75,11 @@ impl Link {
     /// # Errors
     /// When no server answers.
     pub(crate) async fn listen(&self) -> Result<PubSub, StoreError> {
-        let client = self.client.clone();
-        let connecting = async move { client.get_async_pubsub().await.map_err(of_connecting) };
+        let route = Arc::clone(&self.route);
+        let connecting = async move {
+            let connect = |client: redis::Client| async move { client.get_async_pubsub().await };
+            route.reach(connect).await
+        };
         self.at_home(connecting).await
     }
 
@@ -132,7 +132,7 @@ impl Line {
         script: Script,
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
-        for _ in 0..RELOADS {
+        for _ in 0..SENDS {
             let Kept {
                 number,
                 mut connection,
@@ -151,13 +151,13 @@ impl Line {
                     unanswered.answered();
                     continue;
                 }
+                Err(error) if self.link.route.follows(error) => continue,
                 Err(error) if !leaves_connection(error) => drop(unanswered),
                 _ => unanswered.answered(),
             }
             return answer.map_err(of_request);
         }
-        let message = "the server forgets its scripts again and again";
-        Err(StoreError::new(StoreErrorKind::Away, message))
+        Err(sent_away())
     }
 
     /// Sends a command.
@@ -165,11 +165,14 @@ impl Line {
     /// # Errors
     /// As [`of_request`] classifies them.
     pub(crate) async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
-        let mut connection = self.kept().await?.connection;
-        command
-            .query_async(&mut connection)
-            .await
-            .map_err(of_request)
+        for _ in 0..SENDS {
+            let mut kept = self.kept().await?;
+            match command.query_async(&mut kept.connection).await {
+                Err(error) if self.link.route.follows(&error) => self.lose(kept.number),
+                answer => return answer.map_err(of_request),
+            }
+        }
+        Err(sent_away())
     }
 
     pub(crate) fn close(&self) {
@@ -197,6 +200,11 @@ impl Line {
     fn lose(&self, number: u64) {
         self.kept.lock().take_if(|kept| kept.number == number);
     }
+}
+
+fn sent_away() -> StoreError {
+    let message = "servers name one another or forget their scripts, again and again";
+    StoreError::new(StoreErrorKind::Away, message)
 }
 
 /// Loads the scripts, and returns their hashes.

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::shared::{SharedLedger, StoreError, StoreErrorKind};
 use idem_runtime::ledger::{Context, LedgerError};
+use redis::ClientTlsConfig;
 use tokio::time::timeout;
 
+use crate::address::Address;
 use crate::call::Server;
 use crate::health::Health;
 use crate::link::Link;
@@ -35,7 +37,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Clone)]
 pub struct Redis {
-    url: String,
+    address: Address,
     name: String,
     lease: Duration,
     creates: bool,
@@ -51,11 +53,18 @@ impl Redis {
     }
 
     /// Returns the settings of a ledger on the server of this URL:
-    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, of which all but the host may be left out. A password
-    /// may have to be percent-encoded.
+    ///
+    /// | URL | where the primary is |
+    /// |---|---|
+    /// | `redis://USER:PASSWORD@HOST:PORT/DATABASE` | there; all but the host may be left out |
+    /// | `redis://HOST:PORT,HOST:PORT` | the node of this cluster that serves the ledger's slot; any of its nodes may be named |
+    /// | `redis-sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE#NAME` | where these sentinels say that the primary `NAME` is; the login is the primary's |
+    ///
+    /// `rediss://` and `rediss-sentinel://` are the same over TLS. A password may have to be
+    /// percent-encoded.
     pub fn new(url: &str) -> Self {
         Self {
-            url: url.to_owned(),
+            address: Address::of(url),
             name: "idem".to_owned(),
             lease: Duration::from_secs(30),
             creates: true,
@@ -69,6 +78,36 @@ impl Redis {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// Sets the user and the password of the sentinels (default: none). The user may be empty.
+    #[must_use]
+    pub fn sentinel_login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.address.sentinel_login = Some((user.into(), password.into()));
+        self
+    }
+
+    /// Sets the root certificates by which servers are verified, in PEM form (default: those of the
+    /// system). The URL begins with `rediss`.
+    #[must_use]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.address.certificates.root_cert = Some(pem.into());
+        self
+    }
+
+    /// Sets the certificate that servers are shown, and its key, both in PEM form (default: none). The URL
+    /// begins with `rediss`.
+    #[must_use]
+    pub fn client_certificate(
+        mut self,
+        certificate: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.address.certificates.client_tls = Some(ClientTlsConfig {
+            client_cert: certificate.into(),
+            client_key: key.into(),
+        });
         self
     }
 
@@ -192,7 +231,7 @@ impl Redis {
             let message = "a ledger on Redis has a name without braces";
             return Err(StoreError::new(StoreErrorKind::Refused, message));
         }
-        Link::to(&self.url)
+        Link::to(&self.address)
     }
 }
 

@@ -11,13 +11,14 @@ use idem_test_support::within;
 use libtest_mimic::Trial;
 
 use crate::shop::{Shop, process, process_with};
-use crate::{tell, test};
+use crate::{catches_up, port, says, tell, test};
 
 pub(crate) fn all() -> Vec<Trial> {
     vec![
         test("lost::a_flushed_server_is_refused", flushed),
         test("lost::a_file_of_before_is_refused", older),
         test("lost::a_replica_that_lagged_is_refused", lagged),
+        test("lost::two_primaries_that_meet_again_are_refused", met_again),
         test("lost::a_setting_agrees", agreed),
         test("lost::a_ledger_that_was_made_anew_is_refused", made_anew),
     ]
@@ -32,6 +33,29 @@ async fn is_refused(shop: &Arc<Shop>, idem: &Idem, why: &str) -> anyhow::Result<
     );
     ensure!(shop.runs("B-1") == 0, "nothing runs on what is not known");
     Ok(())
+}
+
+/// As [`is_refused`], while a failover is under way.
+pub(crate) async fn is_refused_at_last(
+    shop: &Arc<Shop>,
+    idem: &Idem,
+    why: &str,
+) -> anyhow::Result<()> {
+    within(async {
+        while is_refused(shop, idem, why).await.is_err() {
+            ensure!(shop.runs("B-1") == 0, "nothing runs on what is not known");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Ends a process that is refused, after a person has agreed.
+pub(crate) async fn agrees(idem: &Idem, address: &str) -> anyhow::Result<()> {
+    ensure!(Redis::new(address).accept_loss().await?);
+    let health = Redis::new(address).health().await?;
+    ensure!(health.lost.is_none(), "{health:?}");
+    Ok(idem.close().await?)
 }
 
 /// Agrees, and sees that orders are placed again, with tokens above those of before.
@@ -107,6 +131,33 @@ async fn lagged(server: Arc<Server>) -> anyhow::Result<()> {
     is_refused(&shop, &idem, "it is older than it was").await?;
     shop.forgets("A-1");
     goes_on(&shop, &idem, replica.address(), token).await
+}
+
+/// While a network is parted, two primaries take what each side of it writes. One of them is left then.
+async fn met_again(server: Arc<Server>) -> anyhow::Result<()> {
+    let shop = Arc::<Shop>::default();
+    let wire = server.wire().await?;
+    let replica = Server::start(&REDIS, Needs::Own).await?;
+    tell::<()>(&replica, &format!("REPLICAOF 127.0.0.1 {}", port(&server))).await?;
+    says(&replica, "INFO replication", "master_link_status:up").await?;
+    let one = process(wire.address()).await?;
+    shop.deliver(&one, "A-0").await;
+    catches_up(&replica, &server).await?;
+    tell::<()>(&replica, "REPLICAOF NO ONE").await?;
+    tell::<()>(&server, "CLIENT UNPAUSE").await?;
+    // Each side goes on, and knows nothing of the other.
+    let other = process(replica.address()).await?;
+    shop.deliver(&one, "A-1").await;
+    for order_no in ["A-2", "A-3", "A-4"] {
+        shop.deliver(&other, order_no).await;
+    }
+    wire.lead_to(&replica)?;
+    tell::<()>(&server, &format!("REPLICAOF 127.0.0.1 {}", port(&replica))).await?;
+    let why = "it is older than it was";
+    is_refused_at_last(&shop, &one, why).await?;
+    is_refused(&shop, &other, why).await?;
+    other.close().await?;
+    agrees(&one, replica.address()).await
 }
 
 async fn agreed(server: Arc<Server>) -> anyhow::Result<()> {

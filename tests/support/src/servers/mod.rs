@@ -1,7 +1,7 @@
 //! Real servers in temporary folders on free ports of the loopback.
 //!
 //! A server ends with the process that started it, however that ends, and so does its folder.
-//! `IDEM_TEST_POSTGRES`, `IDEM_TEST_REDIS`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA`
+//! `IDEM_TEST_POSTGRES`, `IDEM_TEST_REDIS`, `IDEM_TEST_VALKEY`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA`
 //! and `IDEM_TEST_ROCKETMQ` are the addresses of running servers.
 
 mod keeper;
@@ -22,7 +22,7 @@ use anyhow::{Context, bail, ensure};
 use keeper::Keeper;
 #[cfg(feature = "kafka")]
 pub use kinds::MOCK_KAFKA;
-pub use kinds::{HASTY_RABBITMQ, KAFKA, Kind, NATS, RABBITMQ, REDIS, find};
+pub use kinds::{HASTY_RABBITMQ, KAFKA, Kind, NATS, RABBITMQ, REDIS, VALKEY, find};
 use kinds::{KINDS, Ports, Processes, Runs, Tells};
 use libtest_mimic::{Completion, Failed, Trial};
 #[cfg(feature = "kafka")]

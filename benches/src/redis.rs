@@ -9,7 +9,7 @@ use idem_test_support::servers::{Needs, REDIS, Server};
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{Client, FromRedisValue, IntoConnectionInfo, RedisResult, Script};
+use redis::{Client, FromRedisValue, IntoConnectionInfo, RedisResult};
 
 use crate::orders::{Order, PlaceOrder, delivery, placed, rate};
 
@@ -95,7 +95,11 @@ pub async fn open(url: &str, name: &str) -> Result<Idem, Error> {
 
 /// Connections, one a caller.
 #[derive(Clone)]
-pub struct Bare(Arc<Mutex<Vec<MultiplexedConnection>>>);
+pub struct Bare {
+    connections: Arc<Mutex<Vec<MultiplexedConnection>>>,
+    /// The hashes of the scripts that claim and complete.
+    hashes: [String; 2],
+}
 
 #[expect(
     clippy::expect_used,
@@ -107,15 +111,19 @@ impl Bare {
     /// # Errors
     /// If the server does not answer.
     pub async fn connect(url: &str, callers: usize) -> RedisResult<Self> {
+        let mut loading = redis::pipe();
+        for script in [CLAIM, COMPLETE] {
+            loading.cmd("SCRIPT").arg("LOAD").arg(script);
+        }
+        let hashes = loading.query_async(&mut connect(url).await?).await?;
         let mut connections = Vec::new();
         for _ in 0..callers {
-            let mut connection = connect(url).await?;
-            for script in [CLAIM, COMPLETE] {
-                Script::new(script).load_async(&mut connection).await?;
-            }
-            connections.push(connection);
+            connections.push(connect(url).await?);
         }
-        Ok(Self(Arc::new(Mutex::new(connections))))
+        Ok(Self {
+            connections: Arc::new(Mutex::new(connections)),
+            hashes,
+        })
     }
 
     async fn rate<F>(
@@ -128,7 +136,7 @@ impl Bare {
         F: Future<Output = RedisResult<MultiplexedConnection>> + Send,
     {
         rate(numbers, callers, |number| {
-            let (connections, work) = (Arc::clone(&self.0), work.clone());
+            let (connections, work) = (Arc::clone(&self.connections), work.clone());
             async move {
                 let connection = connections.lock().pop().expect("one a caller");
                 let worked = work(connection, delivery(number)).await;
@@ -140,22 +148,22 @@ impl Bare {
 
     /// Claims each of these orders, and completes it. Returns how many a second.
     pub async fn claim_and_complete(&self, numbers: Range<u64>, callers: usize) -> f64 {
-        let scripts = Arc::new([CLAIM, COMPLETE].map(Script::new));
+        let hashes = self.hashes.clone();
         self.rate(numbers, callers, move |mut connection, order| {
-            let scripts = Arc::clone(&scripts);
+            let run = |hash: &str, order_no: &str, value: Vec<u8>| {
+                let mut script = redis::cmd("EVALSHA");
+                script.arg(hash).arg(1).arg(order_no).arg(value);
+                script
+            };
+            let given = serde_json::to_vec(&order).expect("it is JSON");
+            let claim = run(&hashes[0], &order.order_no, given);
+            let order_no = order.order_no.clone();
+            let result = serde_json::to_vec(&placed(order)).expect("it is JSON");
+            let complete = run(&hashes[1], &order_no, result);
             async move {
-                let [claim, complete] = &*scripts;
-                let key = order.order_no.clone();
-                let given = serde_json::to_vec(&order).expect("it is JSON");
-                let claim = claim.key(&key).arg(given).invoke_async(&mut connection);
-                let found: Option<Vec<u8>> = claim.await?;
+                let found: Option<Vec<u8>> = claim.query_async(&mut connection).await?;
                 assert!(found.is_none(), "it was claimed before");
-                let result = serde_json::to_vec(&placed(order)).expect("it is JSON");
-                let () = complete
-                    .key(key)
-                    .arg(result)
-                    .invoke_async(&mut connection)
-                    .await?;
+                let () = complete.query_async(&mut connection).await?;
                 Ok(connection)
             }
         })

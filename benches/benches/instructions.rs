@@ -13,13 +13,17 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use http_body_util::BodyExt;
 use idem_benches::callgrind;
 use idem_benches::copied::Copied;
 use idem_benches::orders::{PlaceOrder, delivery, first_calls, place_order};
 use idem_benches::report::Row;
+use idem_benches::web::{orders, request};
+use idem_http::{IdempotencyLayer, Scope};
 use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
 use idem_runtime::{Error, Idem, idempotent};
 use tempfile::TempDir;
+use tower_service::Service;
 
 /// Twice as many make a hash table of records grow once more, wherever it stands: growing is
 /// counted in full.
@@ -55,6 +59,38 @@ fn calls(kind: &str, count: u64) {
         });
     });
     // Freeing all records at the end is not part of a call.
+    std::mem::forget(idem);
+}
+
+/// Sends the counted requests through the layer to a service that does nothing, without a server.
+fn requests(kind: &str, count: u64) {
+    let clock = Arc::new(ManualClock::default());
+    let idem = open_on(
+        Idem::builder().clock(clock.clone()),
+        MemoryLedger::new(clock).of_one_process(),
+    )
+    .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let layer = IdempotencyLayer::builder(&idem, "bench.requests", Scope::bearer())
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut routed = match kind {
+            "request" => orders(),
+            _ => orders().layer(layer),
+        };
+        for number in 0..count {
+            let number = if kind == "replay" {
+                number % 10
+            } else {
+                number
+            };
+            let answer = routed.call(request(0, number)).await.unwrap();
+            black_box(answer.into_body().collect().await.unwrap());
+        }
+    });
     std::mem::forget(idem);
 }
 
@@ -134,6 +170,7 @@ fn main() {
         let count = count.parse().unwrap();
         return match kind.as_str() {
             "embedded" | "bare" => reads(kind, count),
+            "first request" | "replay" | "request" => requests(kind, count),
             _ => calls(kind, count),
         };
     }
@@ -143,7 +180,7 @@ fn main() {
     }
 }
 
-fn rows() -> Result<[Row; 3], String> {
+fn rows() -> Result<[Row; 5], String> {
     let without = counted("without")?;
     let row = |bench: &str, ours, beside, to_reach| Row {
         bench: bench.to_owned(),
@@ -152,6 +189,7 @@ fn rows() -> Result<[Row; 3], String> {
         beside,
         to_reach,
     };
+    let request = counted("request")?;
     let bare = Some(("get and decode on bare sled", counted("bare")?));
     Ok([
         row(
@@ -171,6 +209,18 @@ fn rows() -> Result<[Row; 3], String> {
             counted("embedded")?,
             bare,
             "≤ 1.5",
+        ),
+        row(
+            "instructions of the layer of idem-http, first request",
+            counted("first request")? - request,
+            None,
+            "",
+        ),
+        row(
+            "instructions of the layer of idem-http, replay",
+            counted("replay")? - request,
+            None,
+            "",
         ),
     ])
 }

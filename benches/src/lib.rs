@@ -10,3 +10,4 @@ pub mod queues;
 pub mod redis;
 pub mod report;
 pub mod rounds;
+pub mod web;

@@ -3,16 +3,17 @@
 use idem_ops::service::{Pause, PauseState};
 use idem_runtime::clock::Timestamp;
 
-use super::args::OneHandler;
+use super::args::{NewPause, OneHandler};
 use super::format::line;
 use super::out::Out;
 use super::problem::Problem;
 use super::prompt;
 use super::target::Target;
 
-pub(crate) async fn pause(what: OneHandler, target: &Target, out: Out) -> Result<(), Problem> {
+pub(crate) async fn pause(asked: NewPause, target: &Target, out: Out) -> Result<(), Problem> {
+    let NewPause { what, force } = asked;
     let why = prompt::why(what.reason, "is it paused")?;
-    let pause = target.pause(&what.handler, &why).await?;
+    let pause = target.pause(&what.handler, &why, force).await?;
     out.answer(&pause, |_| {
         format!(
             "`{}` is paused: its messages wait until `idem resume`",

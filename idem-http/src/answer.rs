@@ -167,9 +167,7 @@ fn restored(recorded: Vec<(String, Octets)>) -> HeaderMap {
 }
 
 /// Says in the headers that an answer is a replay, and how old it is.
-pub(crate) fn mark(headers: &mut HeaderMap, age: Option<Duration>) {
+pub(crate) fn mark(headers: &mut HeaderMap, age: Duration) {
     headers.insert(REPLAYED, HeaderValue::from_static("true"));
-    if let Some(age) = age {
-        headers.insert(AGE, age.as_secs().into());
-    }
+    headers.insert(AGE, age.as_secs().into());
 }

@@ -20,6 +20,8 @@ mod endpoint;
 #[cfg(feature = "server")]
 mod failure;
 #[cfg(feature = "server")]
+mod goes_on;
+#[cfg(feature = "server")]
 mod grpc;
 #[cfg(feature = "server")]
 mod layer;

@@ -1,4 +1,4 @@
-//! The life of a request: its key and scope, its run in a task of its own, its answer.
+//! The life of a request: its key and scope, its run, its answer.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::trace::TraceContext;
 use idem_runtime::{Error, Idem, watch_replay};
 use tower_service::Service;
-use tracing::Instrument;
 
 use crate::answer::mark;
 use crate::attempt::{Live, attempt, of_request, send};
 use crate::body::{Body, BoxError, Read, boxed, read};
 use crate::failure::Failure;
+use crate::goes_on::GoesOn;
 use crate::key::IdempotencyKey;
 use crate::layer::{Options, Settings};
 use crate::problem::Problem;
@@ -112,7 +112,7 @@ where
             let start = Arc::new(Start::default());
             let answered = answered(settings, inner, *keyed, Arc::clone(&start));
             let longest = wait.map(|wait| clock.sleep(wait));
-            detached(&options, answered, &start, longest).await
+            detached(&options, GoesOn::new(answered), &start, longest).await
         }
     }
 }
@@ -172,29 +172,26 @@ pub(crate) fn prepared<B>(
     }))
 }
 
-/// Runs the request in a task of its own, so that a client that hangs up does not stop the handler.
-/// One that has not started when `longest` is ready is given up.
+/// Runs the request, also if its client hangs up. One that has not started when `longest` is ready is
+/// given up.
 async fn detached<E: Send + 'static>(
     options: &Options,
-    answered: impl Future<Output = Result<Response<Body>, E>> + Send + 'static,
+    answered: GoesOn<Result<Response<Body>, E>>,
     start: &Start,
     longest: Option<BoxFuture<'static, ()>>,
 ) -> Result<Response<Body>, E> {
-    let task = tokio::spawn(answered.in_current_span());
-    let joined = match longest {
-        None => task.await,
-        Some(longest) => match select(task, longest).await {
-            Either::Left((joined, _)) => joined,
-            Either::Right(((), task)) if start.give_up() => {
-                // It waits for the first request, and its body can start no more.
-                task.abort();
-                return Ok(options.refuse(Problem::in_progress()));
-            }
-            Either::Right(((), task)) => task.await,
-        },
+    let Some(longest) = longest else {
+        return answered.await;
     };
-    // The task has no panic of its own; the runtime may stop before it ends.
-    joined.unwrap_or_else(|_| Ok(options.refuse(Problem::interrupted())))
+    match select(answered, longest).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(((), waiting)) if start.give_up() => {
+            // It waits for the first request, and its body can start no more.
+            waiting.give_up();
+            Ok(options.refuse(Problem::in_progress()))
+        }
+        Either::Right(((), running)) => running.await,
+    }
 }
 
 /// Calls the handler, and returns what the client gets.
@@ -269,13 +266,13 @@ async fn refused(idem: &Idem, options: &Options, error: Error) -> Response<Body>
         let answer = text.and_then(|text| options.last_failure(text));
         let answer = answer.unwrap_or_else(|| options.refuse(Problem::failed()));
         let age = idem.clock().now().duration_since(letter.died_at);
-        return marked(answer, age.try_into().ok());
+        return marked(answer, age.try_into().unwrap_or_default());
     }
     options.refuse(Problem::from(error))
 }
 
 /// Says that an answer is a replay, and how old it is.
-fn marked(mut answer: Response<Body>, age: Option<Duration>) -> Response<Body> {
+fn marked(mut answer: Response<Body>, age: Duration) -> Response<Body> {
     mark(answer.headers_mut(), age);
     answer
 }

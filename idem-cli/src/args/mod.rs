@@ -139,13 +139,23 @@ pub(crate) enum Ledger {
     /// time
     Explain(Explain),
     /// Pause a handler on all its processes, until it is resumed: its messages wait
-    Pause(OneHandler),
+    Pause(NewPause),
     /// The handlers that are paused: why, since when, and by whom
     Pauses,
     /// Lift the pause of a handler, whatever began it
     Resume(OneHandler),
     /// Calls, attempts, latency, open letters, and the ledger's size
     Stats,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewPause {
+    #[command(flatten)]
+    pub(crate) what: OneHandler,
+
+    /// Pause it even if no handler of this name was ever called
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -146,8 +146,17 @@ impl Target {
         self.get("api/v1/pauses", &()).await
     }
 
-    pub(crate) async fn pause(&self, handler: &str, why: &str) -> Result<Pause, Problem> {
-        let body = serde_json::json!({ "handler": handler, "why": why });
+    pub(crate) async fn pause(
+        &self,
+        handler: &str,
+        why: &str,
+        force: bool,
+    ) -> Result<Pause, Problem> {
+        let mut body = serde_json::json!({ "handler": handler, "why": why });
+        // A service of an earlier release does not know the field.
+        if force {
+            body["force"] = true.into();
+        }
         self.post("api/v1/pauses", &body).await
     }
 

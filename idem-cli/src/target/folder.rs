@@ -22,8 +22,12 @@ const CACHE: u64 = 64 << 20;
 pub(crate) enum OpenError {
     /// There is no ledger at this path.
     NoLedger { path: PathBuf, why: String },
-    /// Root runs the command, and the folder belongs to another user.
-    NotOurs { path: PathBuf, owner: u32 },
+    /// The folder belongs to another user: this one may not look into it, or is root.
+    NotOurs {
+        path: PathBuf,
+        owner: u32,
+        why: String,
+    },
     /// There is no witness of what was acknowledged.
     NoWitness { path: PathBuf },
     /// The ledger refused.
@@ -88,18 +92,23 @@ fn is_ledger(path: &Path) -> Result<(), OpenError> {
         Ok(found) if !found.is_dir() => return none("it is not a folder".to_owned()),
         Ok(found) => found,
     };
-    if !["sled", "witness"]
-        .into_iter()
-        .any(|name| path.join(name).exists())
-    {
-        return none("neither `sled` nor `witness` is in it".to_owned());
-    }
     let owner = std::os::unix::fs::MetadataExt::uid(&found);
-    if rustix::process::geteuid().is_root() && owner != 0 {
-        return Err(OpenError::NotOurs {
+    let not_ours = |why: String| {
+        Err(OpenError::NotOurs {
             path: path.to_owned(),
             owner,
-        });
+            why,
+        })
+    };
+    let there = ["sled", "witness"].map(|name| path.join(name).try_exists());
+    if let Some(Err(error)) = there.iter().find(|there| there.is_err()) {
+        return not_ours(format!("cannot be read by this one ({error})"));
+    }
+    if !there.iter().any(|there| matches!(there, Ok(true))) {
+        return none("neither `sled` nor `witness` is in it".to_owned());
+    }
+    if rustix::process::geteuid().is_root() && owner != 0 {
+        return not_ours("files that root makes in it would be closed to them".to_owned());
     }
     Ok(())
 }
@@ -113,11 +122,8 @@ impl OpenError {
                 format!("`{}` is not a ledger ({why})", path.display()),
                 "give the folder that the service opens",
             ),
-            Self::NotOurs { path, owner } => (
-                format!(
-                    "`{}` belongs to user {owner}, and files that root makes in it would be closed to them",
-                    path.display()
-                ),
+            Self::NotOurs { path, owner, why } => (
+                format!("`{}` belongs to user {owner}, and {why}", path.display()),
                 format!("run this as that user: `sudo -u '#{owner}' idem …`"),
             ),
             Self::NoWitness { path } => say(

@@ -1,6 +1,7 @@
 //! What is wrong with a folder, and what to do.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,7 +11,7 @@ use idem_runtime::Idem;
 use serde_json::Value;
 
 use crate::served::Served;
-use crate::support::{At, bury, folder, order};
+use crate::support::{At, bury, ended, folder, order};
 use idem_test_support::within;
 
 /// What it finds about a folder, beside the machine's own disk: that may be nearly full while a
@@ -390,6 +391,19 @@ async fn a_folder_of_another_user_is_not_touched_by_root() {
         .idem(&["dlq", "list"])
         .await
         .ended(2);
+    // Root without capabilities is a user like any other.
+    fs::set_permissions(data.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let mut powerless = tokio::process::Command::new("setpriv");
+    powerless
+        .args(["--bounding-set=-all", env!("CARGO_BIN_EXE_idem")])
+        .args(["stats", "--data"])
+        .arg(data.path());
+    let said = ended(&mut powerless).await.ended(2);
+    assert!(
+        said.err
+            .contains("belongs to user 12345, and cannot be read"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test]

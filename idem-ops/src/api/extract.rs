@@ -152,7 +152,18 @@ pub(super) struct Edit {
     pub(super) why: String,
 }
 
-/// A handler that is paused or resumed.
+/// A handler that is paused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPause {
+    pub(super) handler: String,
+    pub(super) why: String,
+    /// Whether it is paused even if no handler of this name is known.
+    #[serde(default)]
+    pub(super) force: bool,
+}
+
+/// A handler that is resumed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OneHandler {

@@ -65,6 +65,7 @@ pub(crate) fn classify(error: &ServiceError) -> (StatusCode, &'static str) {
         ServiceError::NoSuchLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
         ServiceError::NoSuchBulk(_) => (StatusCode::NOT_FOUND, "no_such_bulk"),
         ServiceError::NoSuchRule(_) => (StatusCode::NOT_FOUND, "no_such_rule"),
+        ServiceError::NoSuchHandler { .. } => (StatusCode::NOT_FOUND, "no_such_handler"),
         ServiceError::Invalid { .. } => (StatusCode::BAD_REQUEST, "invalid"),
         ServiceError::CannotRun { .. } => (StatusCode::CONFLICT, "cannot_run"),
         ServiceError::CannotPublish { .. } => (StatusCode::CONFLICT, "cannot_publish"),

@@ -8,7 +8,8 @@ use idem_runtime::DeadLetterId;
 use uuid::Uuid;
 
 use super::extract::{
-    Acting, Edit, Id, Json, MaybeWhy, NewRule, Nothing, OneHandler, OneKey, Query, RedriveOne, Why,
+    Acting, Edit, Id, Json, MaybeWhy, NewPause, NewRule, Nothing, OneHandler, OneKey, Query,
+    RedriveOne, Why,
 };
 use super::problem::Problem;
 use crate::monitor::AlertState;
@@ -154,9 +155,20 @@ pub(super) async fn pauses(service: State<Service>, _: Query<Nothing>) -> Answer
 pub(super) async fn pause(
     Acting(actions): Acting,
     _: Query<Nothing>,
-    Json(OneHandler { handler, why }): Json<OneHandler>,
+    Json(asked): Json<NewPause>,
 ) -> Answer<Pause> {
-    changed(async move { actions.pause(&handler, &why).await }).await
+    let NewPause {
+        handler,
+        why,
+        force,
+    } = asked;
+    changed(async move {
+        match force {
+            true => actions.force_pause(&handler, &why).await,
+            false => actions.pause(&handler, &why).await,
+        }
+    })
+    .await
 }
 
 pub(super) async fn resume(

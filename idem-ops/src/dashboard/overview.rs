@@ -28,8 +28,8 @@ struct Overview<'a> {
     stats: &'a Stats,
     open: u64,
     pauses: Vec<PauseLine<'a>>,
-    /// The handlers that were called here, to choose from.
-    handlers: BTreeSet<&'a str>,
+    /// The ledger's handlers, to choose from.
+    handlers: Vec<String>,
     /// The names of the failing channels.
     failing: Vec<String>,
     groups: Vec<GroupLine>,
@@ -99,11 +99,7 @@ pub(super) async fn show(State(dashboard): State<Dashboard>, visit: Visit, parts
             .iter()
             .map(|pause| paused(pause, &stats))
             .collect(),
-        handlers: stats
-            .calls
-            .iter()
-            .map(|count| count.handler.as_str())
-            .collect(),
+        handlers: dashboard.service.idem().handlers().await?,
         failing: failing.map(|channel| channel.name).collect(),
         groups: groups.collect(),
         tiles: tiles(&stats),

@@ -14,7 +14,10 @@ pub(super) async fn pause(State(dashboard): State<Dashboard>, form: SignedForm) 
     let why = fields.require("why", "A reason")?;
     let handler = fields.require("handler", "The handler")?;
     let actions = dashboard.service.by(&visit.session.who);
-    let pause = actions.pause(handler, why).await?;
+    let pause = match fields.get("force") {
+        Some(_) => actions.force_pause(handler, why).await?,
+        None => actions.pause(handler, why).await?,
+    };
     let text = format!("{} is paused: its messages wait.", pause.handler);
     Ok(back(&dashboard, &visit, text))
 }

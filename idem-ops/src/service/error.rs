@@ -18,6 +18,18 @@ pub enum ServiceError {
     /// The redrive rule does not exist.
     #[error("redrive rule `{0}` does not exist")]
     NoSuchRule(String),
+    /// No handler of this name is known.
+    #[error(
+        "no handler `{handler}` is known to this ledger. {} To pause it all the same, give `--force` \
+         (`force` in the API)",
+        known(.nearest)
+    )]
+    NoSuchHandler {
+        /// The name.
+        handler: String,
+        /// The names that the ledger knows, the nearest first: five at most.
+        nearest: Vec<String>,
+    },
     /// A parameter is invalid.
     #[error("`{field}` {why}")]
     Invalid {
@@ -76,6 +88,13 @@ pub enum ServiceError {
     /// The ledger cannot do its work.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+}
+
+fn known(nearest: &[String]) -> String {
+    if nearest.is_empty() {
+        return "Nor is any other: a service notes those that it calls, half a minute after its start.".to_owned();
+    }
+    format!("Did you mean `{}`?", nearest.join("`, `"))
 }
 
 impl ServiceError {

@@ -14,6 +14,8 @@ use super::{Actions, Service};
 
 /// The longest name of a handler, in bytes.
 const LONGEST: usize = 1024;
+/// How many names are shown to a person who gave none of them.
+const SHOWN: usize = 5;
 
 /// The handlers that are paused now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +50,26 @@ impl Actions {
     /// [`Idem::pause`](idem_runtime::Idem::pause).
     ///
     /// # Errors
-    /// `handler` is empty or over 1 KiB, `why` is empty or over 1 KiB, or the ledger fails.
+    /// [`ServiceError::NoSuchHandler`] when the name is none of the ledger's
+    /// [handlers](idem_runtime::Idem::handlers), and those of [`force_pause`](Self::force_pause).
     pub async fn pause(&self, handler: &str, why: &str) -> Result<Pause, ServiceError> {
+        require_reason(why)?;
+        require_name(handler)?;
+        let known = self.service.inner.idem.handlers().await?;
+        if known.iter().any(|name| name == handler) {
+            return self.force_pause(handler, why).await;
+        }
+        Err(ServiceError::NoSuchHandler {
+            handler: handler.to_owned(),
+            nearest: nearest(handler, known),
+        })
+    }
+
+    /// [`pause`](Self::pause) for a handler that was never called, too.
+    ///
+    /// # Errors
+    /// `handler` is empty or over 1 KiB, `why` is empty or over 1 KiB, or the ledger fails.
+    pub async fn force_pause(&self, handler: &str, why: &str) -> Result<Pause, ServiceError> {
         self.decide(AuditAction::Pause, handler, why, async |by| {
             Ok(self.service.inner.idem.pause(handler, by).await?)
         })
@@ -59,7 +79,7 @@ impl Actions {
     /// Lifts the pause of a handler, whatever began it, and returns it.
     ///
     /// # Errors
-    /// Those of [`pause`](Self::pause), and [`ServiceError::NotPaused`].
+    /// Those of [`force_pause`](Self::force_pause), and [`ServiceError::NotPaused`].
     pub async fn resume(&self, handler: &str, why: &str) -> Result<Pause, ServiceError> {
         self.decide(AuditAction::Resume, handler, why, async |by| {
             let lifted = self.service.inner.idem.resume(handler, by).await?;
@@ -108,4 +128,12 @@ fn require_name(handler: &str) -> Result<(), ServiceError> {
         field: "handler",
         why: problem,
     })
+}
+
+/// Returns the names that are most like this one.
+fn nearest(handler: &str, mut known: Vec<String>) -> Vec<String> {
+    let unlike = |name: &String| 1.0 - strsim::jaro_winkler(handler, name);
+    known.sort_by(|one, other| unlike(one).total_cmp(&unlike(other)));
+    known.truncate(SHOWN);
+    known
 }

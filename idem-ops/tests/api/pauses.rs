@@ -8,7 +8,7 @@ use idem_ops::service::{
 use idem_runtime::testing::ManualClock;
 use serde_json::json;
 
-use crate::place::Place;
+use crate::place::{Place, send_mail};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_is_paused_and_resumed_and_the_audit_log_says_by_whom() {
@@ -75,6 +75,28 @@ async fn a_pause_wants_a_reason_and_a_name() {
     }
     let list: PauseList = place.get("/api/v1/pauses").await.json();
     assert!(list.pauses.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_no_handler_has_is_refused_with_the_nearest_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    let mail = place.idem.scope(send_mail("ann@example.org".into()));
+    assert!(mail.await.is_err());
+    let typo = json!({ "handler": "orders.plaec", "why": "the bank moves" });
+    let answer = place.post("/api/v1/pauses", typo).await;
+    let detail = answer.problem(404, "no_such_handler").detail;
+    assert_eq!(
+        detail,
+        "no handler `orders.plaec` is known to this ledger. Did you mean `orders.place`, \
+         `mails.send`? To pause it all the same, give `--force` (`force` in the API)"
+    );
+    let list: PauseList = place.get("/api/v1/pauses").await.json();
+    assert!(list.pauses.is_empty());
+
+    let new = json!({ "handler": "orders.new", "why": "not yet", "force": true });
+    let pause: Pause = place.post("/api/v1/pauses", new).await.json();
+    assert_eq!(pause.handler, "orders.new");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

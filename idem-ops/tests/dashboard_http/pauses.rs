@@ -14,6 +14,15 @@ async fn a_handler_is_paused_and_resumed_on_the_overview() {
     let csrf = csrf(&page);
 
     let form = format!("csrf={csrf}&handler=orders.pay&why=the+bank+%3Cmoves%3E");
+    let refused = dashboard.post("/pauses/pause", &cookie, form.clone()).await;
+    assert_eq!(refused.status(), StatusCode::NOT_FOUND);
+    assert!(
+        text(refused)
+            .await
+            .contains("no handler `orders.pay` is known")
+    );
+    assert!(dashboard.idem.pauses().await.unwrap().is_empty());
+    let form = format!("{form}&force=yes");
     let answer = dashboard.post("/pauses/pause", &cookie, form).await;
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     assert_eq!(answer.headers()["location"], "../overview");

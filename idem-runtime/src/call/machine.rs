@@ -437,13 +437,18 @@ impl Drive {
                 };
                 return Some(self.run(grant, renewed));
             }
-            Ok(Reply::Replay(StoredResult::Json {
-                json,
-                version,
-                trace,
-            })) => {
+            Ok(Reply::Replay {
+                result:
+                    StoredResult::Json {
+                        json,
+                        version,
+                        trace,
+                    },
+                at,
+            }) => {
                 let recorded = Recorded {
                     json,
+                    at,
                     version,
                     trace,
                 };
@@ -461,8 +466,14 @@ impl Drive {
                 self.sleep_until(at);
                 return None;
             }
-            Ok(Reply::Replay(StoredResult::TooLarge(size))) => self.too_large(size),
-            Ok(Reply::Replay(StoredResult::Erased)) => self.erased(),
+            Ok(Reply::Replay {
+                result: StoredResult::TooLarge(size),
+                ..
+            }) => self.too_large(size),
+            Ok(Reply::Replay {
+                result: StoredResult::Erased,
+                ..
+            }) => self.erased(),
             Ok(Reply::Busy { .. }) => self.in_progress(),
             Ok(Reply::NotYet { at }) => self.not_yet(until(at, self.idem().shared().clock.now())),
             // The state is `Asking`.

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::machine::Drive;
@@ -24,6 +25,8 @@ const QUIET: i64 = 60_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Recorded {
     pub(crate) json: Arc<[u8]>,
+    /// When it was recorded, by the ledger's clock.
+    pub(crate) at: Timestamp,
     /// The handler's version when it was recorded.
     pub(crate) version: u32,
     /// The trace of the run that made it.

@@ -11,7 +11,6 @@ use super::machine::Drive;
 use super::recorded::Recorded;
 use crate::clock::until;
 use crate::idem::Idem;
-use crate::protocol::{Record, RecordId};
 use crate::trace;
 
 tokio::task_local! {
@@ -22,21 +21,21 @@ tokio::task_local! {
 struct Watch {
     /// The body that it is awaited in. Calls of bodies within it are not its own.
     within: Option<Arc<Frame>>,
-    replayed: Mutex<Option<(Idem, RecordId)>>,
+    replayed: Mutex<Option<(Idem, Timestamp)>>,
 }
 
 /// A result that an earlier call recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replayed {
-    /// When it was recorded, by the ledger's clock. `None` if it has been forgotten since.
-    pub recorded_at: Option<Timestamp>,
+    /// When it was recorded, by the ledger's clock.
+    pub recorded_at: Timestamp,
     /// How long ago that was.
-    pub age: Option<Duration>,
+    pub age: Duration,
 }
 
 /// Awaits a future that calls a handler, and says whether the handler's result was recorded by an
-/// earlier call. For that it reads the record once more.
+/// earlier call.
 ///
 /// Of several calls it is the last one with such a result. Calls in bodies that the future runs do
 /// not count.
@@ -67,16 +66,10 @@ pub async fn watch_replay<F: Future>(future: F) -> (F::Output, Option<Replayed>)
     });
     let output = WATCH.scope(Arc::clone(&watch), future).await;
     let replayed = watch.replayed.lock().take();
-    let replayed = match replayed {
-        Some((idem, id)) => {
-            let recorded_at = recorded_at(&idem, &id).await;
-            Some(Replayed {
-                recorded_at,
-                age: recorded_at.map(|at| until(idem.shared().clock.now(), at)),
-            })
-        }
-        None => None,
-    };
+    let replayed = replayed.map(|(idem, recorded_at)| Replayed {
+        recorded_at,
+        age: until(idem.shared().clock.now(), recorded_at),
+    });
     (output, replayed)
 }
 
@@ -91,21 +84,8 @@ impl Drive {
             let within = Frame::current();
             let is_own = watch.within.as_ref().map(Arc::as_ptr) == within.as_ref().map(Arc::as_ptr);
             if is_own {
-                *watch.replayed.lock() = Some((self.idem().clone(), self.id().clone()));
+                *watch.replayed.lock() = Some((self.idem().clone(), recorded.at));
             }
         });
-    }
-}
-
-/// Returns when the message's result was recorded. An age that cannot be read is left out: the
-/// result is there.
-async fn recorded_at(idem: &Idem, id: &RecordId) -> Option<Timestamp> {
-    match idem.record(id).await {
-        Ok(Some(Record::Settled(settled))) => Some(settled.at),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::debug!(%id, error = format_args!("{error:#}"), "no age of a result");
-            None
-        }
     }
 }

@@ -197,6 +197,7 @@ impl Drive {
         let (size, now) = (json.len(), shared.clock.now());
         let recorded = (size <= shared.limits.result).then(|| Recorded {
             json: json.into(),
+            at: now,
             version: self.handler().version,
             trace,
         });
@@ -205,6 +206,7 @@ impl Drive {
                 json,
                 version,
                 trace,
+                ..
             }) => StoredResult::Json {
                 json,
                 version,

@@ -163,7 +163,7 @@ impl Drive {
 fn was_overtaken(reply: &Reply, after: &AfterReport) -> bool {
     use Reply::{Busy, Dead, KeyReused, LeaseLost, NotYet, Replay};
     match reply {
-        Replay(_) | Busy { .. } | NotYet { .. } | KeyReused | LeaseLost => true,
+        Replay { .. } | Busy { .. } | NotYet { .. } | KeyReused | LeaseLost => true,
         Dead { .. } => matches!(after, AfterReport::Done { .. }),
         _ => false,
     }

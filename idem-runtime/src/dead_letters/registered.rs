@@ -45,6 +45,11 @@ impl<F: Clone> Registered<F> {
         self.0.write().insert(name, function);
     }
 
+    /// Returns the names.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.0.read().keys().cloned().collect()
+    }
+
     /// Returns the function of this name.
     pub(super) fn get(&self, name: &str) -> Option<F> {
         self.0.read().get(name).cloned()

@@ -3,6 +3,7 @@
 
 pub(crate) mod bounds;
 pub(crate) mod definition;
+pub(crate) mod known;
 pub(crate) mod names;
 pub(crate) mod registry;
 

@@ -74,6 +74,12 @@ impl EarlierNames {
             .is_some_and(|was| was.iter().any(|was| was == earlier))
     }
 
+    /// Returns whether this is the earlier name of any handler.
+    pub(crate) fn is_earlier(&self, name: &str) -> bool {
+        let names = self.0.read();
+        names.values().flatten().any(|was| was == name)
+    }
+
     /// Returns the earlier names of a handler.
     pub(crate) fn get(&self, name: &str) -> Vec<String> {
         self.0.read().get(name).cloned().unwrap_or_default()

@@ -41,6 +41,12 @@ impl Registry {
         self.named.read().get(name).map(|named| named.handler)
     }
 
+    /// Returns the names of today of all functions, some more than once.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        let named = self.named.read();
+        named.values().map(|it| Arc::clone(&it.name)).collect()
+    }
+
     /// Returns the name of today of the function that has or had this one.
     pub(crate) fn today(&self, name: &str) -> Option<Arc<str>> {
         let named = self.named.read();

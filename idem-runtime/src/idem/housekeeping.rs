@@ -1,5 +1,5 @@
-//! Housekeeping: once a second, the background brings reports that the ledger could not take, and
-//! sweeps in small pieces.
+//! Housekeeping: once a second, the background brings reports that the ledger could not take,
+//! records the names of handlers, and sweeps in small pieces.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
         period.tick().await;
         let _round = shared.housekeeping.lock().await;
         shared.report_all_again().await;
+        shared.record_handlers().await;
         match shared.sweep(PIECE).await {
             // More records have expired than one sweep visits.
             Ok(swept) if swept.removed > 0 && !swept.finished => period.reset_immediately(),

@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
 use crate::call::{Claims, SingleFlight};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::dead_letters::{Consumers, Hidden, Publishers, Runners};
+use crate::handler::known::KnownHandlers;
 use crate::handler::names::EarlierNames;
 use crate::handler::registry::Registry;
 use crate::issuer::Sequences;
@@ -65,10 +66,13 @@ pub(crate) struct Shared {
     process: u32,
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// When this was opened.
+    pub(crate) opened: Timestamp,
     pub(crate) limits: Limits,
     pub(crate) instance: Arc<str>,
     pub(crate) handlers: Registry,
     pub(crate) earlier: EarlierNames,
+    pub(crate) known: KnownHandlers,
     pub(crate) flights: SingleFlight,
     /// How the ledger finds claims of dead processes.
     pub(crate) leases: Leases,
@@ -119,11 +123,13 @@ impl Shared {
             leases: capabilities.leases,
             transactions: capabilities.transactions,
             ledger,
+            opened: clock.now(),
             clock,
             limits,
             instance,
             handlers: Registry::default(),
             earlier: EarlierNames::default(),
+            known: KnownHandlers::default(),
             flights: SingleFlight::default(),
             claims,
             log: Log::default(),

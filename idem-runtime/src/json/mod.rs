@@ -184,13 +184,18 @@ fn lay_out(text: &str, on_lines: bool, into: &mut impl Write) -> fmt::Result {
 /// Returns how deep objects and arrays are nested in a JSON text.
 pub(crate) fn depth(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
-    for token in tokens(text) {
-        match token {
-            "{" | "[" => depth += 1,
-            "}" | "]" => depth = depth.saturating_sub(1),
+    let mut rest = text.as_bytes();
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        match byte {
+            b'"' => rest = behind.get(string(behind)..).unwrap_or_default(),
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        deepest = deepest.max(depth);
     }
     deepest
 }
@@ -202,7 +207,7 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
         rest = rest.trim_ascii_start();
         let length = match rest.as_bytes().first()? {
             b'{' | b'}' | b'[' | b']' | b',' | b':' => 1,
-            b'"' => string(rest.as_bytes()),
+            b'"' => 1 + string(&rest.as_bytes()[1..]),
             _ => rest
                 .find(|c: char| matches!(c, ',' | '}' | ']') || c.is_ascii_whitespace())
                 .unwrap_or(rest.len()),
@@ -213,9 +218,9 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the length of the string that begins here, with its quotes.
+/// Returns how long the rest of a string is whose first quote is behind, with its last one.
 fn string(text: &[u8]) -> usize {
-    let mut at = 1;
+    let mut at = 0;
     while let Some(found) = text
         .get(at..)
         .and_then(|rest| memchr::memchr2(b'"', b'\\', rest))

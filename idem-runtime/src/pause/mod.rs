@@ -43,7 +43,7 @@ use crate::protocol::Actor;
 impl Idem {
     /// Pauses a handler by hand, on all processes of the ledger, until it is
     /// [resumed](Self::resume). Its messages wait, and none is let through to see. The handler need
-    /// not be one of this process.
+    /// not be one of this process, and its name is not compared with [`handlers`](Self::handlers).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

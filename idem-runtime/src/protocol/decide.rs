@@ -171,7 +171,10 @@ pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Fact
         Some(Record::Live(live)) => live,
         Some(Record::Settled(settled)) => {
             return keep(match settled.end {
-                Settlement::Done(result) => Reply::Replay(result),
+                Settlement::Done(result) => Reply::Replay {
+                    result,
+                    at: settled.at,
+                },
                 Settlement::Dead(letter) => Reply::Dead {
                     letter,
                     discarded: false,

@@ -390,8 +390,13 @@ impl Failed {
 pub enum Reply {
     /// To a claim: run the body.
     Run(Grant),
-    /// To a claim: the message is done, with this result.
-    Replay(StoredResult),
+    /// To a claim: the message is done.
+    Replay {
+        /// Its result.
+        result: StoredResult,
+        /// When it was recorded.
+        at: Timestamp,
+    },
     /// To a claim: another instance runs the message.
     Busy {
         /// When its lease ends unless it is renewed.

@@ -306,7 +306,7 @@ impl Life {
                 (self.starts, self.allowed, self.result) = (0, 0, None);
                 self.issued.push(self.issued.last().unwrap() + 1);
             }
-            (Reply::Replay(result), _) => {
+            (Reply::Replay { result, .. }, _) => {
                 assert_eq!(Some(result), self.result.as_ref(), "I6: another result");
             }
             (

@@ -41,8 +41,8 @@ async fn a_closure_runs_once_and_a_duplicate_learns_that_it_did_and_when() {
     let Replayed {
         recorded_at, age, ..
     } = replayed.unwrap();
-    assert_eq!((again.unwrap(), recorded_at), (0, Some(recorded)));
-    assert_eq!(age, Some(Duration::from_secs(90)));
+    assert_eq!((again.unwrap(), recorded_at), (0, recorded));
+    assert_eq!(age, Duration::from_secs(90));
     assert_eq!(starts.into_inner(), 1);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use idem_runtime::protocol::{Phase, Record, RecordId};
 use idem_runtime::{
-    Error, Filter, LetterState, attempt,
+    Error, Filter, Idem, LetterState, attempt,
     dead_letters::{Reason, RunOutcome},
     idempotent,
 };
@@ -404,4 +404,30 @@ async fn an_issued_key_that_the_old_name_used_is_known() {
         assert!(matches!(made_up, Error::NotIssued { .. }), "{made_up:?}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_ledger_names_its_handlers_under_the_names_of_today() {
+    let (folder, body) = (Folder::new(), Body::open());
+    // The background writes them.
+    let noted = async |idem: &Idem, count| {
+        folder.clock.advance(Duration::from_secs(30));
+        let notes = idem.notes();
+        while notes.list("handlers/", None, 10).await.unwrap().len() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let idem = folder.open();
+    idem.scope(yesterday::place("A-1".into(), &body))
+        .await
+        .unwrap();
+    assert_eq!(idem.handlers().await.unwrap(), ["place_order"]);
+    soon(noted(&idem, 1)).await;
+    idem.close().await.unwrap();
+    let idem = folder.open();
+    assert_eq!(idem.handlers().await.unwrap(), ["place_order"]);
+    idem.scope(today::place("A-1".into(), &body)).await.unwrap();
+    soon(noted(&idem, 2)).await;
+    idem.close().await.unwrap();
+    assert_eq!(folder.open().handlers().await.unwrap(), ["orders.place"]);
 }

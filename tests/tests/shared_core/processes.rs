@@ -132,7 +132,7 @@ async fn a_lost_race_is_decided_again() {
         Reply::Recorded
     );
     let replay = other.step("A", other.claim(2)).await;
-    assert!(matches!(replay, Reply::Replay(_)), "{replay:?}");
+    assert!(matches!(replay, Reply::Replay { .. }), "{replay:?}");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn rows_and_record_are_committed_together() {
     assert_eq!(reply.unwrap(), Reply::Recorded);
     assert!(is_done(&member, "A").await && server.store.row("row").is_some());
     let replay = member.step("A", member.claim(2)).await;
-    assert!(matches!(replay, Reply::Replay(_)), "{replay:?}");
+    assert!(matches!(replay, Reply::Replay { .. }), "{replay:?}");
 }
 
 #[tokio::test]

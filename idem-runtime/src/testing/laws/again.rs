@@ -49,7 +49,7 @@ pub async fn a_claim_asked_again_after_its_report_runs_nothing(on: Arc<Subject>)
     let done = on.start_as("done", claim().nonce(7)).await;
     on.step("done", complete(done.token, "1")).await;
     let reply = on.step("done", again()).await;
-    assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+    assert!(matches!(reply, Reply::Replay { .. }), "{reply:?}");
     let failed = on.start_as("failed", claim().nonce(7)).await;
     on.fail("failed", failed.token, AttemptOutcome::Failed)
         .await;

@@ -178,7 +178,7 @@ pub async fn a_claim_without_a_fingerprint_compares_none(on: Arc<Subject>) {
     other.fingerprint = None;
     assert!(matches!(
         on.step("A", Step::Claim(other)).await,
-        Reply::Replay(_)
+        Reply::Replay { .. }
     ));
 }
 

@@ -23,8 +23,8 @@ pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
             Reply::Recorded
         );
         for _ in 0..2 {
-            let replay = Reply::Replay(StoredResult::json(json.as_bytes()));
-            assert_eq!(on.step(json, Step::Claim(claim())).await, replay);
+            let replay = on.replay(json).await;
+            assert_eq!(replay, StoredResult::json(json.as_bytes()));
         }
     }
     let started = on.start("large").await;
@@ -37,10 +37,7 @@ pub async fn a_result_is_replayed_exactly(on: Arc<Subject>) {
         },
     )
     .await;
-    assert_eq!(
-        on.step("large", Step::Claim(claim())).await,
-        Reply::Replay(StoredResult::TooLarge(17))
-    );
+    assert_eq!(on.replay("large").await, StoredResult::TooLarge(17));
 }
 
 /// The largest payloads, results and letters come back whole.
@@ -55,8 +52,10 @@ pub async fn large_values_come_back_whole(on: Arc<Subject>) {
         on.step("A", complete(started.token, &result)).await,
         Reply::Recorded
     );
-    let Reply::Replay(StoredResult::Json { json: replayed, .. }) =
-        on.step("A", Step::Claim(large.clone())).await
+    let Reply::Replay {
+        result: StoredResult::Json { json: replayed, .. },
+        ..
+    } = on.step("A", Step::Claim(large.clone())).await
     else {
         panic!("expected a replay")
     };
@@ -256,7 +255,7 @@ pub async fn a_result_is_forgotten_after_its_time(on: Arc<Subject>) {
     on.clock.advance(TTL - PAUSE);
     assert!(matches!(
         on.step("A", Step::Claim(claim())).await,
-        Reply::Replay(_)
+        Reply::Replay { .. }
     ));
     assert_eq!(on.ledger.sweep(100, TTL).await.unwrap().removed, 0);
     on.clock.advance(PAUSE);

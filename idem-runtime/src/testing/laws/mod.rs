@@ -242,6 +242,14 @@ impl Subject {
         }
     }
 
+    /// Claims and expects the result of an earlier claim.
+    async fn replay(&self, key: &str) -> StoredResult {
+        match self.step(key, Step::Claim(claim())).await {
+            Reply::Replay { result, .. } => result,
+            other => panic!("expected a claim of `{key}` to be a replay, got {other:?}"),
+        }
+    }
+
     async fn fail(&self, key: &str, token: u64, outcome: AttemptOutcome) -> Reply {
         self.step(key, Step::Fail(failed(token, outcome))).await
     }

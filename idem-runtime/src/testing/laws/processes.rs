@@ -84,7 +84,7 @@ pub async fn a_process_sees_what_another_one_was_answered(on: Arc<Subject>) {
         assert!(matches!(reply, Reply::Busy { .. }), "{reply:?}");
         from.step(&key, complete(token, "1")).await;
         let reply = to.step(&key, Step::Claim(of_another())).await;
-        assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+        assert!(matches!(reply, Reply::Replay { .. }), "{reply:?}");
         let letter = from.kill(&format!("dead {index}")).await;
         assert_eq!(
             to.ledger.letter(letter.id).await.unwrap().as_ref(),

@@ -42,7 +42,7 @@ pub async fn a_committed_transaction_recorded_its_result(on: Arc<Subject>) {
     let reply = transaction.finish(&id("A"), with_note(token)).await;
     assert_eq!(reply.unwrap(), Reply::Recorded);
     let reply = on.step("A", Step::Claim(of_another())).await;
-    assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+    assert!(matches!(reply, Reply::Replay { .. }), "{reply:?}");
     assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
     // The report was recorded, and its answer was lost.
     assert_eq!(on.step("A", complete(token, "7")).await, Reply::Recorded);
@@ -117,7 +117,7 @@ pub async fn a_commit_and_another_claim_exclude_each_other(on: Arc<Subject>) {
     on.clock.advance(LEASE);
     let claim = on.step("A", Step::Claim(of_another()));
     match join(claim, transaction.finish(&id("A"), with_note(first.token))).await {
-        (Reply::Replay(_), Ok(Reply::Recorded)) => {}
+        (Reply::Replay { .. }, Ok(Reply::Recorded)) => {}
         (Reply::Run(second), Ok(Reply::LeaseLost) | Err(CommitError::NotCommitted(_))) => {
             assert_eq!(second.number, 2);
             assert!(runs(&on).await);
@@ -168,14 +168,14 @@ pub async fn an_attempt_without_a_claim_is_recorded_as_a_whole(on: Arc<Subject>)
     let recorded = transaction.finish(&id("A"), attempt.done()).await;
     assert_eq!(recorded.unwrap(), Reply::Recorded);
     let reply = on.step("A", Step::Claim(of_another())).await;
-    assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+    assert!(matches!(reply, Reply::Replay { .. }), "{reply:?}");
     assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
     // The answer was lost: the result is there, and the failure comes too late.
     assert_eq!(on.step("A", attempt.done()).await, Reply::Recorded);
     assert_eq!(on.step("A", attempt.failed()).await, Reply::LeaseLost);
     let foreseen = foresee(&on, claim()).await;
     assert!(
-        matches!(foreseen, Foreseen::Answer(Reply::Replay(_))),
+        matches!(foreseen, Foreseen::Answer(Reply::Replay { .. })),
         "{foreseen:?}"
     );
 }
@@ -190,9 +190,9 @@ pub async fn of_two_attempts_without_a_claim_one_is_recorded(on: Arc<Subject>) {
     let recorded = one.finish(&id("A"), first.done()).await;
     assert_eq!(recorded.unwrap(), Reply::Recorded);
     let reply = two.finish(&id("A"), second.done()).await.unwrap();
-    assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+    assert!(matches!(reply, Reply::Replay { .. }), "{reply:?}");
     let reply = on.step("A", second.failed()).await;
-    assert!(matches!(reply, Reply::Replay(_)), "{reply:?}");
+    assert!(matches!(reply, Reply::Replay { .. }), "{reply:?}");
     assert_eq!(on.ledger.notes("out/", None, 10).await.unwrap().len(), 1);
 }
 

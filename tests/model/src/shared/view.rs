@@ -199,7 +199,7 @@ impl<'a> View<'a> {
             believes,
             block,
             locals,
-            batch,
+            batches,
         } = process;
         self.runner(*runner);
         // A constant clock shows in no difference of its own times.
@@ -268,7 +268,8 @@ impl<'a> View<'a> {
             alone.iter().for_each(|alone| self.alone(alone));
             self.optional(commit.as_ref());
         }
-        self.optional(batch.as_ref());
+        self.push(batches.len());
+        batches.iter().for_each(|batch| self.batch(batch));
     }
 
     fn optional(&mut self, batch: Option<&Batch>) {

@@ -28,6 +28,7 @@ const SCENE: Scene = Scene {
     retries: 1,
     clocks: &[0, 0],
     mode: Mode::Plain,
+    rounds: 1,
     endings: &[Ending::Done, Ending::GivenBack, Ending::Failed(Failed)],
     left: Limits {
         calls: 2,
@@ -147,6 +148,21 @@ fn two_keys_in_a_batch() {
     });
 }
 
+/// Callers who are alone make their rounds themselves, beside those of others.
+#[test]
+fn rounds_beside_each_other() {
+    check(Scene {
+        keys: 2,
+        rounds: 2,
+        endings: &[Ending::Done],
+        left: Limits {
+            calls: 3,
+            ..with(0, 1, 0, 0)
+        },
+        ..SCENE
+    });
+}
+
 #[test]
 fn transactions() {
     check(Scene {
@@ -250,7 +266,7 @@ mod large {
     use super::*;
 
     #[test]
-    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
     fn all_of_it() {
         check(Scene {
             left: with(1, 2, 1, 1),
@@ -259,7 +275,7 @@ mod large {
     }
 
     #[test]
-    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
     fn records_that_are_removed_while_answers_are_lost() {
         check(Scene {
             endings: &[Ending::Done],
@@ -269,7 +285,7 @@ mod large {
     }
 
     #[test]
-    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
     fn records_that_are_removed() {
         check(Scene {
             left: with(0, 6, 2, 0),
@@ -278,7 +294,7 @@ mod large {
     }
 
     #[test]
-    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
     fn attempts_that_claim_with_their_end() {
         check(Scene {
             mode: Mode::Fresh,
@@ -293,7 +309,18 @@ mod large {
     }
 
     #[test]
-    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
+    fn rounds_beside_each_other() {
+        check(Scene {
+            keys: 2,
+            rounds: 2,
+            left: with(1, 1, 0, 1),
+            ..SCENE
+        });
+    }
+
+    #[test]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
     fn two_keys_in_a_batch() {
         check(Scene {
             keys: 2,

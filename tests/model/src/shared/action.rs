@@ -47,21 +47,25 @@ pub(crate) enum Action {
     RemoveDue {
         key: usize,
     },
-    /// All waiting jobs are decided, and written as one batch.
+    /// All jobs that wait are decided, and written as one batch.
     Round {
         process: usize,
     },
     Retire {
         process: usize,
+        round: usize,
     },
     Land {
         process: usize,
+        round: usize,
     },
     Answer {
         process: usize,
+        round: usize,
     },
     Lose {
         process: usize,
+        round: usize,
     },
     /// A batch that is not waited for any more lands.
     LandLate {
@@ -112,11 +116,7 @@ impl Model for Core {
             for (key, at) in of.locals.iter().enumerate() {
                 match (&at.job, at.hand) {
                     (Some(job), _) => {
-                        let in_batch = of
-                            .batch
-                            .as_ref()
-                            .is_some_and(|batch| batch.writes.iter().any(|write| write.key == key));
-                        if !job.tried.is_empty() && !in_batch {
+                        if !job.tried.is_empty() && !state.is_in_batch(process, key) {
                             actions.push(Action::GiveUp { process, key });
                         }
                         continue;
@@ -159,21 +159,24 @@ impl Model for Core {
                     actions.push(Action::Sweep { process, key });
                 }
             }
-            match &of.batch {
-                None if of.locals.iter().any(|at| at.job.is_some()) => {
-                    actions.push(Action::Round { process });
+            let mut jobs = of.locals.iter().enumerate();
+            if of.batches.len() < self.scene.rounds
+                && jobs.any(|(key, at)| at.job.is_some() && !state.is_in_batch(process, key))
+            {
+                actions.push(Action::Round { process });
+            }
+            for (round, batch) in of.batches.iter().enumerate() {
+                if batch.sent == i64::MAX {
+                    actions.push(Action::Retire { process, round });
+                    continue;
                 }
-                None => {}
-                Some(batch) if batch.sent == i64::MAX => actions.push(Action::Retire { process }),
-                Some(batch) => {
-                    if batch.outcome.is_some() {
-                        actions.push(Action::Answer { process });
-                    } else if lands(batch.sent) {
-                        actions.push(Action::Land { process });
-                    }
-                    if left.lost > 0 || (batch.outcome.is_none() && !lands(batch.sent)) {
-                        actions.push(Action::Lose { process });
-                    }
+                if batch.outcome.is_some() {
+                    actions.push(Action::Answer { process, round });
+                } else if lands(batch.sent) {
+                    actions.push(Action::Land { process, round });
+                }
+                if left.lost > 0 || (batch.outcome.is_none() && !lands(batch.sent)) {
+                    actions.push(Action::Lose { process, round });
                 }
             }
             if left.beats > 0 {
@@ -274,19 +277,19 @@ impl Model for Core {
             Action::Round { process } => {
                 self.round(state, process);
             }
-            Action::Retire { process } => self.retire(state, process),
-            Action::Land { process } => {
-                let batch = last.processes[process].batch.as_ref()?;
+            Action::Retire { process, round } => self.retire(state, process, round),
+            Action::Land { process, round } => {
+                let batch = &last.processes[process].batches[round];
                 let outcome = self.land(state, batch);
-                state.processes[process].batch.as_mut()?.outcome = Some(outcome);
+                state.processes[process].batches[round].outcome = Some(outcome);
             }
-            Action::Answer { process } => {
-                let batch = state.processes[process].batch.take()?;
+            Action::Answer { process, round } => {
+                let batch = state.processes[process].batches.remove(round);
                 self.answered(state, process, batch);
             }
-            Action::Lose { process } => {
+            Action::Lose { process, round } => {
                 state.left.lost = state.left.lost.saturating_sub(1);
-                let batch = state.processes[process].batch.take()?;
+                let batch = state.processes[process].batches.remove(round);
                 self.unanswered(state, process, batch);
             }
             Action::LandLate { batch } => {
@@ -332,7 +335,7 @@ impl Model for Core {
                 state.left.crashes -= 1;
                 let of = &mut state.processes[process];
                 let commits = of.locals.iter_mut().filter_map(|at| at.commit.take());
-                let on_their_way: Vec<_> = commits.chain(of.batch.take()).collect();
+                let on_their_way: Vec<_> = commits.chain(of.batches.drain(..)).collect();
                 of.locals.iter_mut().for_each(|at| *at = Default::default());
                 on_their_way
                     .into_iter()
@@ -354,7 +357,7 @@ impl Model for Core {
         | Action::Again { process, .. }
         | Action::Sweep { process, .. } = action
             && self.scene.keys == 1
-            && next.processes[process].batch.is_none()
+            && next.processes[process].batches.is_empty()
         {
             self.round(&mut next, process);
         }

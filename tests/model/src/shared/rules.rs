@@ -34,6 +34,9 @@ impl Core {
             let Some(job) = state.processes[process].locals[key].job.clone() else {
                 continue;
             };
+            if state.is_in_batch(process, key) {
+                continue;
+            }
             let known = self.know(state, process, key, &job);
             let mut tried = job.tried.iter();
             if known.read
@@ -54,14 +57,15 @@ impl Core {
         }
         if !writes.is_empty() {
             let retires = writes.iter().any(|write| write.retires.is_some());
-            state.processes[process].batch = Some(Batch {
+            let batch = Batch {
                 runner: state.processes[process].runner,
                 // One that has to retire a runner first is sent afterwards.
                 sent: if retires { i64::MAX } else { state.now },
                 writes,
                 outcome: None,
                 commits: false,
-            });
+            };
+            state.processes[process].batches.push(batch);
         }
     }
 
@@ -257,10 +261,8 @@ impl Core {
 
     /// Marks the late runners dead whose claims a batch takes over. If one has beaten meanwhile,
     /// its job is read again.
-    pub(super) fn retire(&self, state: &mut State, process: usize) {
-        let Some(mut batch) = state.processes[process].batch.take() else {
-            return;
-        };
+    pub(super) fn retire(&self, state: &mut State, process: usize, round: usize) {
+        let mut batch = state.processes[process].batches.remove(round);
         batch.writes.retain(|write| {
             let Some((late, until)) = write.retires else {
                 return true;
@@ -275,7 +277,7 @@ impl Core {
         });
         batch.sent = state.now;
         if !batch.writes.is_empty() {
-            state.processes[process].batch = Some(batch);
+            state.processes[process].batches.push(batch);
         }
     }
 

@@ -1,5 +1,5 @@
 //! The world of the shared core's model: the store's rows, runners and numbers, and in each process
-//! the jobs, the batch on its way, and its own running claims.
+//! the jobs, the batches on their way, and its own running claims.
 
 use idem_runtime::protocol::Record;
 
@@ -22,6 +22,8 @@ pub(crate) struct Scene {
     /// Each process's clock: how far it is ahead of the store's.
     pub(crate) clocks: &'static [i64],
     pub(crate) mode: Mode,
+    /// How many rounds a process may have under way.
+    pub(crate) rounds: usize,
     /// How a body may end.
     pub(crate) endings: &'static [Ending],
     pub(crate) left: Limits,
@@ -118,8 +120,8 @@ pub(crate) struct Process {
     pub(crate) believes: i64,
     pub(crate) block: Block,
     pub(crate) locals: Vec<Local>,
-    /// The batch on its way.
-    pub(crate) batch: Option<Batch>,
+    /// The batches on their way, with other keys each.
+    pub(crate) batches: Vec<Batch>,
 }
 
 /// Reserved numbers.
@@ -225,7 +227,7 @@ impl Core {
                     until: 0,
                 },
                 locals: vec![Local::default(); self.scene.keys],
-                batch: None,
+                batches: Vec::new(),
             });
             self.reserve(&mut state, process);
             state.is_born(process, *clock);
@@ -319,6 +321,15 @@ impl State {
 
     pub(crate) fn record(&self, key: usize) -> Option<&Record> {
         self.keys[key].row.as_ref()?.record.as_ref()
+    }
+
+    /// Whether a batch on its way has a write of a key.
+    pub(crate) fn is_in_batch(&self, process: usize, key: usize) -> bool {
+        let mut writes = self.processes[process]
+            .batches
+            .iter()
+            .flat_map(|batch| &batch.writes);
+        writes.any(|write| write.key == key)
     }
 
     pub(crate) fn local(&mut self, process: usize, key: usize) -> &mut Local {

@@ -93,10 +93,24 @@ pub(crate) fn of(scene: &Scene) -> Vec<Property<Core>> {
             "of a batch, one write takes place and one loses its race",
             |_, state: &State| {
                 state.processes.iter().any(|process| {
-                    process.batch.as_ref().is_some_and(|batch| {
+                    process.batches.iter().any(|batch| {
                         matches!(&batch.outcome, Some(Outcome::Took(took)) if took.len() == 1)
                             && batch.writes.len() == 2
                     })
+                })
+            },
+        ));
+    }
+    if scene.rounds > 1 && left.ticks > 0 {
+        all.push(Property::sometimes(
+            "a round of an earlier life is under way beside one of today's",
+            |_, state: &State| {
+                state.processes.iter().any(|process| {
+                    let of = |today| {
+                        let mut batches = process.batches.iter();
+                        batches.any(|batch| (batch.runner == process.runner) == today)
+                    };
+                    of(false) && of(true)
                 })
             },
         ));

@@ -1,8 +1,8 @@
 //! A model check of the protocol's one function: the invariants hold in every state, and bugs that
 //! are put into it are found.
 //!
-//! If a scene has no limits, all its states are visited. Larger scenes: `cargo test -p idem-tests
-//! --test model -- --ignored --nocapture`.
+//! If a scene has no limits, all its states are visited. Larger scenes: `cargo test -p idem-model --
+//! --ignored --nocapture`.
 
 #![allow(
     clippy::unwrap_used,
@@ -282,7 +282,7 @@ mod large {
 
     /// What is on its way from a dead process is what a third one brings.
     #[test]
-    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
     fn a_shared_ledger_of_three_processes() {
         check(Scene {
             processes: 3,
@@ -292,7 +292,7 @@ mod large {
     }
 
     #[test]
-    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
     fn a_shared_ledger_with_two_keys() {
         let left = Limits {
             crashes: Some(1),
@@ -309,7 +309,7 @@ mod large {
     }
 
     #[test]
-    #[ignore = "minutes: `cargo test -p idem-tests --test model -- --ignored`"]
+    #[ignore = "minutes: `cargo test -p idem-model -- --ignored`"]
     fn an_embedded_ledger_with_two_keys() {
         check(Scene {
             keys: &[&[1], &[1]],

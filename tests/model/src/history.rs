@@ -147,7 +147,7 @@ impl History {
                 self.holds(Law::Charged, !self.begun);
                 self.begun = true;
             }
-            (_, Reply::Replay(result)) => self.tell(Told::Result(start_of(result)), true),
+            (_, Reply::Replay { result, .. }) => self.tell(Told::Result(start_of(result)), true),
             // What it tells of may have expired since.
             (Step::Complete { token, .. }, Reply::Recorded) if matches!(self.end, Some(End::Done { result, .. }) if result == *token) =>
             {
@@ -329,7 +329,7 @@ impl History {
                 self.holds(Law::Budget, self.attempt == Attempt::Open);
                 self.died(letter, seen);
             }
-            Reply::Replay(result) => self.tell(Told::Result(start_of(result)), seen.heard),
+            Reply::Replay { result, .. } => self.tell(Told::Result(start_of(result)), seen.heard),
             Reply::Dead { letter, .. } => self.tell(Told::Dead(*letter), seen.heard),
             Reply::Busy { .. } => self.holds(
                 Law::Sense,

@@ -291,6 +291,9 @@ fn redis_line(program: &str, folder: &Path, ports: Ports) -> Line {
         "yes",
         "--appendfsync",
         "always",
+        // A replica is sent the data at once, and not after five seconds in which more may come.
+        "--repl-diskless-sync-delay",
+        "0",
     ];
     line(
         program,

@@ -7,6 +7,7 @@ pub mod crates;
 pub mod orders;
 pub mod postgres;
 pub mod queues;
+pub mod redis;
 pub mod report;
 pub mod rounds;
 pub mod web;

@@ -2,6 +2,7 @@
 
 mod address;
 mod call;
+mod disks;
 mod error;
 mod feed;
 pub mod health;

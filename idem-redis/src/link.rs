@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::address::Address;
+use crate::disks::Disks;
 use crate::error::{has_no_script, leaves_connection, of_request};
 use crate::route::Route;
 use crate::script::{Script, TEXTS};
@@ -29,6 +30,8 @@ pub(crate) struct Link {
     route: Arc<Route>,
     /// Where connections live, wherever they are used.
     home: Handle,
+    /// The disks that have to have what is written, if it waits for them.
+    disks: Option<Disks>,
 }
 
 impl Link {
@@ -42,7 +45,13 @@ impl Link {
         Ok(Self {
             route: Arc::new(address.route()?),
             home: Handle::current(),
+            disks: None,
         })
+    }
+
+    /// Makes each script wait for disks.
+    pub(crate) fn waiting_for(self, disks: Option<Disks>) -> Self {
+        Self { disks, ..self }
     }
 
     /// Connects.
@@ -143,7 +152,10 @@ impl Line {
             arguments(&mut command);
             let number = Some(number);
             let unanswered = Unanswered { line: self, number };
-            let answer = command.query_async(&mut connection).await;
+            let answer = match &self.link.disks {
+                Some(disks) => disks.run(script, command, &mut connection).await,
+                None => command.query_async(&mut connection).await.map(Ok),
+            };
             match &answer {
                 // The server was started anew, or another one took its place, or a person flushed them.
                 Err(error) if has_no_script(error) => {
@@ -155,7 +167,7 @@ impl Line {
                 Err(error) if !leaves_connection(error) => drop(unanswered),
                 _ => unanswered.answered(),
             }
-            return answer.map_err(of_request);
+            return answer.map_err(of_request)?;
         }
         Err(sent_away())
     }

@@ -20,6 +20,21 @@ pub(crate) enum Script {
     ChangeNotes,
 }
 
+impl Script {
+    /// Returns whether it changes nothing.
+    pub(crate) fn only_reads(self) -> bool {
+        matches!(
+            self,
+            Self::Read
+                | Self::Due
+                | Self::Letter
+                | Self::Letters
+                | Self::CountLetters
+                | Self::ReadNotes
+        )
+    }
+}
+
 macro_rules! lua {
     ($($file:literal)+) => { concat!($(include_str!(concat!("lua/", $file, ".lua")), "\n",)+) };
 }

@@ -1,17 +1,19 @@
 //! The settings of the ledger, and how it is opened.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use idem_runtime::ledger::shared::{SharedLedger, StoreError, StoreErrorKind};
-use idem_runtime::ledger::{Context, LedgerError};
+use idem_runtime::ledger::shared::{LettersIn, SharedLedger, StoreError, StoreErrorKind};
+use idem_runtime::ledger::{Context, Ledger, LedgerError};
 use redis::ClientTlsConfig;
 use tokio::time::timeout;
 
 use crate::address::Address;
-use crate::call::Server;
+use crate::call::{Server, tag};
+use crate::disks::Disks;
 use crate::health::Health;
-use crate::link::Link;
+use crate::link::{Line, Link};
 use crate::store::RedisStore;
 
 /// The pause before an opening that waits for the server tries again.
@@ -43,6 +45,8 @@ pub struct Redis {
     creates: bool,
     allows_eviction: bool,
     allows_loss: bool,
+    disks: Option<u32>,
+    letters_elsewhere: bool,
 }
 
 impl Redis {
@@ -70,6 +74,8 @@ impl Redis {
             creates: true,
             allows_eviction: false,
             allows_loss: false,
+            disks: None,
+            letters_elsewhere: false,
         }
     }
 
@@ -144,11 +150,74 @@ impl Redis {
         self
     }
 
+    /// Waits, before an answer counts, until the server's disk and those of `replicas` replicas have what
+    /// it tells of (default: the server answers as its own settings say). What was acknowledged survives
+    /// the loss of as many machines.
+    ///
+    /// This is [`WAITAOF`](https://valkey.io/commands/waitaof/), of Redis 7.2 and Valkey. Each batch then
+    /// takes as long as the slowest of these disks. Where too few have it within four seconds, calls fail
+    /// with [`Unavailable`](LedgerError::Unavailable), and may have been written.
+    ///
+    /// Opening is refused where the server has no such command, or does not write to its disk
+    /// (`appendonly no`). While fewer replicas are connected, it waits as for a server that is away.
+    #[must_use]
+    pub fn wait_for_disks(mut self, replicas: u32) -> Self {
+        self.disks = Some(replicas);
+        self
+    }
+
     /// Returns what opens the ledger, for [`open_with`](idem_runtime::IdemBuilder::open_with).
     pub fn ledger(self) -> impl FnOnce(Context) -> OpeningLedger + use<> {
         |context| {
             Box::pin(async move {
                 let (lease, store) = (self.lease, self.store_within(context.wait).await?);
+                SharedLedger::open(store, context, lease).await
+            })
+        }
+    }
+
+    /// Returns what opens the ledger with a second one, in which the open dead letters are too, with what
+    /// people need to run them again. Letters that the server loses come back from there, and their
+    /// messages stay dead. With it, a server on which nothing lasts (`appendonly no`) is not refused: the
+    /// second ledger has the letters, and claims and results are as the server's settings promise.
+    ///
+    /// `second` opens the other ledger, as for [`open_with`](idem_runtime::IdemBuilder::open_with). It
+    /// should be one that all processes share, such as PostgreSQL. An embedded one belongs to a single
+    /// process, so letters come back where that process starts. Ledgers on Redis that share it need
+    /// different [names](Self::name). What happens between the two, [`LettersIn`] says.
+    ///
+    /// ```no_run
+    /// use idem_redis::Redis;
+    /// use idem_runtime::Idem;
+    /// use idem_runtime::ledger::SledLedger;
+    ///
+    /// # async fn open() -> Result<(), Box<dyn std::error::Error>> {
+    /// let redis = Redis::new("redis://redis.example:6379");
+    /// let idem = Idem::builder()
+    ///     .open_with(redis.letters_in(|context| async move {
+    ///         let (clock, instance) = (context.clock, context.instance.to_string());
+    ///         SledLedger::open("./letters".as_ref(), 16 << 20, clock, instance)
+    ///     }))
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn letters_in<L, F>(
+        mut self,
+        second: impl FnOnce(Context) -> F,
+    ) -> impl FnOnce(Context) -> OpeningLedger<LettersIn<RedisStore>>
+    where
+        L: Ledger,
+        F: Future<Output = Result<L, LedgerError>> + Send + 'static,
+    {
+        self.letters_elsewhere = true;
+        |context| {
+            let second = second(context.clone());
+            Box::pin(async move {
+                let (lease, name, wait) = (self.lease, self.name.clone(), context.wait);
+                let second = Arc::new(second.await?);
+                let store = self.store_within(wait).await?;
+                let store = LettersIn::new(store, &name, second);
+                store.restore().await?;
                 SharedLedger::open(store, context, lease).await
             })
         }
@@ -195,7 +264,12 @@ impl Redis {
         let link = self.link()?;
         let health = Health::ask(&link, &self.name).await?;
         self.check(&health)?;
-        let promises = health.promises();
+        let mut promises = health.promises();
+        if let Some(replicas) = self.disks {
+            self.check_disks(&link, &health, replicas).await?;
+            promises +=
+                &format!("; each answer waits for its disk and those of {replicas} replicas");
+        }
         if health.is_verified() {
             tracing::info!("{promises}");
         } else {
@@ -217,11 +291,40 @@ impl Redis {
                  `maxmemory-policy noeviction`, or open with `allow_eviction()`",
             );
         }
-        if health.appends == Some(false) && !self.allows_loss {
+        if health.appends == Some(false) && !self.allows_loss && !self.letters_elsewhere {
             return refused(
                 "nothing that the server is told lasts a restart, and dead letters have to: set \
-                 `appendonly yes`, or open with `allow_loss()`",
+                 `appendonly yes`, open with `letters_in(…)`, or with `allow_loss()`",
             );
+        }
+        Ok(())
+    }
+
+    async fn check_disks(
+        &self,
+        link: &Link,
+        health: &Health,
+        replicas: u32,
+    ) -> Result<(), StoreError> {
+        let probed = Line::new(link.clone()).ask(&Disks::probe()).await;
+        probed.map_err(|error| match error.kind {
+            StoreErrorKind::Refused => StoreError {
+                message:
+                    "the ledger is to wait for disks, and the server refuses `WAITAOF`. It takes \
+                          Redis 7.2 or newer, or Valkey, with `appendonly yes`, and a user with \
+                          `+waitaof`; or open without `wait_for_disks`"
+                        .into(),
+                ..error
+            },
+            _ => error,
+        })?;
+        // `INFO` may be forbidden.
+        if health.appends.is_some() && health.replicas < u64::from(replicas) {
+            let message = format!(
+                "the ledger is to wait for the disks of {replicas} replicas, and the server has {}",
+                health.replicas
+            );
+            return Err(StoreError::new(StoreErrorKind::Away, message));
         }
         Ok(())
     }
@@ -231,7 +334,10 @@ impl Redis {
             let message = "a ledger on Redis has a name without braces";
             return Err(StoreError::new(StoreErrorKind::Refused, message));
         }
-        Link::to(&self.address)
+        let disks = self
+            .disks
+            .map(|replicas| Disks::new(replicas, &tag(&self.name)));
+        Ok(Link::to(&self.address)?.waiting_for(disks))
     }
 }
 
@@ -242,8 +348,8 @@ async fn in_time<T>(asking: impl Future<Output = Result<T, StoreError>>) -> Resu
 }
 
 /// A ledger that is being opened.
-pub type OpeningLedger =
-    std::pin::Pin<Box<dyn Future<Output = Result<SharedLedger<RedisStore>, LedgerError>> + Send>>;
+pub type OpeningLedger<S = RedisStore> =
+    std::pin::Pin<Box<dyn Future<Output = Result<SharedLedger<S>, LedgerError>> + Send>>;
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -254,6 +360,7 @@ impl fmt::Debug for Redis {
             .field("create", &self.creates)
             .field("allow_eviction", &self.allows_eviction)
             .field("allow_loss", &self.allows_loss)
+            .field("wait_for_disks", &self.disks)
             .finish_non_exhaustive()
     }
 }

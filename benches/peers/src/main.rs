@@ -27,7 +27,8 @@
 //! Requests are measured beside **axum-idempotent**: see `web`.
 //!
 //! Idem and `cached` write to one process's folder, durare to one machine's file; a Valkey server
-//! serves many machines.
+//! serves many machines. So idem on Redis is measured beside `idempotent` on the same server, too: it
+//! keeps the message and its attempts there, and counts what was written, by which it notices a loss.
 //!
 //! The server is `redis-server` or `valkey-server` from the `PATH`, started for this run on a port
 //! of its own, or the one at `IDEM_REDIS_URL` with whatever persistence it has. Without either, its
@@ -62,6 +63,14 @@ const BENCHES: [&str; 3] = [
     "duplicates, 1 caller",
     "duplicates, 64 callers",
 ];
+/// Those of idem on the same server.
+const ON_REDIS: [&str; 3] = [
+    "idem on Redis: first calls, 64 callers",
+    "idem on Redis: duplicates, 1 caller",
+    "idem on Redis: duplicates, 64 callers",
+];
+/// The calls a round of both across a wire.
+const REMOTE: Calls = [10_000, 10_000, 30_000];
 
 type Calls = [u64; 3];
 
@@ -82,37 +91,44 @@ fn compare(
     goals: Goals,
 ) -> [f64; 3] {
     let folder = tempfile::tempdir().unwrap();
-    let (ours, peer) = (
-        Side::new(runtime, Ours::open(folder.path()).unwrap()),
-        Side::new(runtime, peer),
-    );
-    let figures = [
+    let ours = Ours::open(folder.path()).unwrap();
+    let figures = figures(runtime, (ours, OURS), (peer, calls));
+    rows(BENCHES, name, figures, goals);
+    figures.map(|[ours, _]| ours)
+}
+
+/// Measures two sides in turns, each with so many calls a round.
+fn figures(
+    runtime: &Runtime,
+    (ours, ours_of): (Ours, Calls),
+    (peer, its): (impl Peer, Calls),
+) -> [[f64; 2]; 3] {
+    let (ours, peer) = (Side::new(runtime, ours), Side::new(runtime, peer));
+    [
         in_turns(
             ROUNDS,
-            [&mut || ours.first_calls(OURS[0], CALLERS), &mut || {
-                peer.first_calls(calls[0], CALLERS)
+            [&mut || ours.first_calls(ours_of[0], CALLERS), &mut || {
+                peer.first_calls(its[0], CALLERS)
             }],
         ),
         in_turns(
             ROUNDS,
-            [&mut || ours.duplicates(OURS[1], 1), &mut || {
-                peer.duplicates(calls[1], 1)
+            [&mut || ours.duplicates(ours_of[1], 1), &mut || {
+                peer.duplicates(its[1], 1)
             }],
         ),
         in_turns(
             ROUNDS,
             [
-                &mut || ours.duplicates(OURS[2], CALLERS as u64),
-                &mut || peer.duplicates(calls[2], CALLERS as u64),
+                &mut || ours.duplicates(ours_of[2], CALLERS as u64),
+                &mut || peer.duplicates(its[2], CALLERS as u64),
             ],
         ),
-    ];
-    rows(name, figures, goals);
-    figures.map(|[ours, _]| ours)
+    ]
 }
 
-fn rows(name: &'static str, figures: [[f64; 2]; 3], goals: Goals) {
-    for ((bench, [ours, reference]), to_reach) in BENCHES.into_iter().zip(figures).zip(goals) {
+fn rows(benches: [&'static str; 3], name: &'static str, figures: [[f64; 2]; 3], goals: Goals) {
+    for ((bench, [ours, reference]), to_reach) in benches.into_iter().zip(figures).zip(goals) {
         Row {
             bench: bench.to_owned(),
             unit: "calls/s",
@@ -182,8 +198,11 @@ fn main() {
     web::compare(&runtime);
 
     let on_redis = |name, url: &str, goals| {
-        let peer = runtime.block_on(Idempotent::at(url));
-        compare(&runtime, name, peer, [10_000, 10_000, 30_000], goals);
+        let at = || runtime.block_on(Idempotent::at(url));
+        compare(&runtime, name, at(), REMOTE, goals);
+        let ours = runtime.block_on(Ours::on_redis(url)).unwrap();
+        let figures = figures(&runtime, (ours, REMOTE), (at(), REMOTE));
+        rows(ON_REDIS, name, figures, NONE);
     };
     if let Ok(url) = env::var("IDEM_REDIS_URL") {
         return on_redis("idempotent at IDEM_REDIS_URL", &url, ACROSS_A_WIRE);
@@ -204,7 +223,7 @@ fn main() {
     ] {
         match Server::start(persistence) {
             Some(server) => on_redis(name, &server.url(), goals),
-            None => rows(not_run, ours.map(|ours| [ours, f64::NAN]), goals),
+            None => rows(BENCHES, not_run, ours.map(|ours| [ours, f64::NAN]), goals),
         }
     }
 }

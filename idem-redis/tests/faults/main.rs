@@ -6,6 +6,8 @@
 )]
 
 mod cluster;
+mod disks;
+mod letters;
 mod lost;
 mod nodes;
 mod promises;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         secured::all(),
         sentinel::all(),
         cluster::all(),
+        disks::all(),
+        letters::all(),
     ];
     let tests = tests.into_iter().flatten().collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()

@@ -1,7 +1,10 @@
 //! Every law of the store.
 
-use idem_runtime::testing::ManualClock;
+use std::sync::Arc;
+
+use idem_runtime::ledger::shared::LettersIn;
 use idem_runtime::testing::store_laws::Subject;
+use idem_runtime::testing::{ManualClock, MemoryLedger};
 
 use crate::clocked::{ClockedLedger, ClockedStore};
 
@@ -14,4 +17,20 @@ fn open() -> Subject<ClockedStore> {
     })
 }
 
-idem_runtime::store_laws!(open);
+fn open_with_letters_in() -> Subject<LettersIn<ClockedStore>> {
+    let clock = ManualClock::default();
+    let ledger = ClockedLedger::empty(clock.clone());
+    let second = Arc::new(MemoryLedger::new(Arc::new(clock.clone())));
+    Subject::new(clock, move || {
+        let (ledger, second) = (ledger.clone(), second.clone());
+        async move { LettersIn::new(ledger.store().await.unwrap(), ledger.name(), second) }
+    })
+}
+
+mod redis {
+    idem_runtime::store_laws!(super::open);
+}
+
+mod redis_with_letters_in {
+    idem_runtime::store_laws!(super::open_with_letters_in);
+}

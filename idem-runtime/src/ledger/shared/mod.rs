@@ -5,6 +5,7 @@ mod committer;
 mod core;
 mod guess;
 mod job;
+mod letters_in;
 mod numbers;
 mod own;
 mod plan;
@@ -33,6 +34,7 @@ use super::{
 use crate::clock::BoxFuture;
 use crate::protocol::{Claim, DeadLetter, DeadLetterId, Foreseen, Record, RecordId, Reply, Step};
 
+pub use letters_in::LettersIn;
 #[doc(hidden)]
 pub use plan::first_write;
 pub use store::{

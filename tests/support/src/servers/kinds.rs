@@ -157,7 +157,7 @@ pub static KAFKA: Kind = Kind {
 };
 
 /// How many kinds there are.
-pub(super) const KINDS: usize = 11;
+pub(super) const KINDS: usize = 12;
 
 impl Processes {
     /// Whether it answers.

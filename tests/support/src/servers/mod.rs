@@ -1,7 +1,7 @@
 //! Real servers in temporary folders on free ports of the loopback.
 //!
 //! A server ends with the process that started it, however that ends, and so does its folder.
-//! `IDEM_TEST_POSTGRES`, `IDEM_TEST_REDIS`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA`
+//! `IDEM_TEST_POSTGRES`, `IDEM_TEST_REDIS`, `IDEM_TEST_VALKEY`, `IDEM_TEST_NATS`, `IDEM_TEST_AMQP`, `IDEM_TEST_KAFKA`
 //! and `IDEM_TEST_ROCKETMQ` are the addresses of running servers. `IDEM_TEST_REDIS_SERVER` is the program
 //! that is started as Redis.
 
@@ -33,7 +33,7 @@ use mock::Mock;
 pub use postgres::{Database, Standby, Trips};
 pub use postgres::{PGBOUNCER, POSTGRES};
 use proxy::Proxy;
-pub use redis::{REDIS, REDIS_NODE, REDIS_SENTINEL, bus_port};
+pub use redis::{REDIS, REDIS_NODE, REDIS_SENTINEL, VALKEY, bus_port};
 pub use rocketmq::ROCKETMQ;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;

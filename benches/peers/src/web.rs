@@ -32,7 +32,8 @@ pub(crate) fn compare(runtime: &Runtime) {
     let [ours, peer] = runtime.block_on(async {
         let layer = IdempotencyLayer::builder(&idem, "http.orders", Scope::bearer());
         let layer = layer.build().unwrap();
-        let options = IdempotentOptions::new(KEPT).use_idempotency_key_header(Some("idempotency-key"));
+        let options = IdempotentOptions::new(KEPT)
+            .use_idempotency_key_header(Some("idempotency-key"), true);
         let cookies = CookieOptions::build().name("session").max_age(KEPT.unsigned_abs());
         let sessions = SessionLayer::new(Arc::new(MokaStore::builder().build()));
         let peer = orders()

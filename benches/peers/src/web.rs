@@ -32,9 +32,11 @@ pub(crate) fn compare(runtime: &Runtime) {
     let [ours, peer] = runtime.block_on(async {
         let layer = IdempotencyLayer::builder(&idem, "http.orders", Scope::bearer());
         let layer = layer.build().unwrap();
-        let options = IdempotentOptions::new(KEPT)
-            .use_idempotency_key_header(Some("idempotency-key"), true);
-        let cookies = CookieOptions::build().name("session").max_age(KEPT.unsigned_abs());
+        let options =
+            IdempotentOptions::new(KEPT).use_idempotency_key_header(Some("idempotency-key"), true);
+        let cookies = CookieOptions::build()
+            .name("session")
+            .max_age(KEPT.unsigned_abs());
         let sessions = SessionLayer::new(Arc::new(MokaStore::builder().build()));
         let peer = orders()
             .layer(IdempotentLayer::<MokaStore>::new(options))
@@ -54,7 +56,9 @@ pub(crate) fn compare(runtime: &Runtime) {
             sent.iter().for_each(|sent| sent.set(0));
             let [ours, reference] = in_turns(
                 ROUNDS,
-                [&mut || pass(ours, 0, replayed), &mut || pass(peer, 1, replayed)],
+                [&mut || pass(ours, 0, replayed), &mut || {
+                    pass(peer, 1, replayed)
+                }],
             );
             Row {
                 bench: format!("{what}, {connections} connections"),

@@ -71,8 +71,9 @@ fn unpack(crates: &[Package]) -> anyhow::Result<PathBuf> {
         "[workspace]\nresolver = \"3\"\nmembers = [\"*\"]\n\n[patch.crates-io]\n".to_owned();
     for one in crates {
         let package = root().join(format!("target/package/{}.crate", one.folder()));
+        // With the time of now: cargo would take files of an earlier run for these.
         let status = Command::new("tar")
-            .arg("-xzf")
+            .arg("-xzmf")
             .arg(&package)
             .arg("-C")
             .arg(&folder)

@@ -33,12 +33,13 @@ impl<T: Send + 'static> Future for GoesOn<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        let Some(work) = &mut self.work else {
+        // Work that panics is not there to go on.
+        let Some(mut work) = self.work.take() else {
             return Poll::Pending;
         };
         let polled = work.poll_unpin(context);
-        if polled.is_ready() {
-            self.work = None;
+        if polled.is_pending() {
+            self.work = Some(work);
         }
         polled
     }
@@ -46,8 +47,7 @@ impl<T: Send + 'static> Future for GoesOn<T> {
 
 impl<T: Send + 'static> Drop for GoesOn<T> {
     fn drop(&mut self) {
-        // A panic is on its way to the client: nothing of it goes on.
-        if let Some(work) = self.work.take().filter(|_| !std::thread::panicking()) {
+        if let Some(work) = self.work.take() {
             self.runtime.spawn(work);
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use idem_benches::orders::{PlaceOrder, delivery, first_calls, rate};
 use idem_benches::postgres::{Bare, Database, Failed, open, place_counted, place_single};
-use idem_benches::report::Row;
+use idem_benches::report::{Row, row};
 use idem_benches::rounds::in_turns;
 use idem_runtime::{Error, Idem, idempotent};
 use idem_test_support::servers::Trips;
@@ -91,24 +91,6 @@ impl Bench {
         let url = self.database.url();
         self.runtime.block_on(Bare::connect(&url, callers)).unwrap()
     }
-}
-
-fn row(
-    bench: String,
-    unit: &'static str,
-    ours: f64,
-    beside: (&'static str, f64),
-    to_reach: &'static str,
-) {
-    let beside = Some(beside);
-    Row {
-        bench,
-        unit,
-        ours,
-        beside,
-        to_reach,
-    }
-    .print();
 }
 
 fn first(bench: &Bench) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use idem_benches::orders::first_calls;
 use idem_benches::postgres::{Database, open};
-use idem_benches::report::Row;
+use idem_benches::report::row;
 use idem_postgres::Postgres;
 use idem_runtime::ledger::shared::Store;
 
@@ -81,16 +81,6 @@ fn main() {
     run("VACUUM ANALYZE idem.record");
     run("CHECKPOINT");
     let large = rates();
-    let row = |bench: String, unit, ours, beside, to_reach| {
-        Row {
-            bench,
-            unit,
-            ours,
-            beside: Some(beside),
-            to_reach,
-        }
-        .print();
-    };
     let what = format!("PostgreSQL: first calls, {CALLERS} callers, {records} records");
     row(what, "calls/s", large, ("itself at 10000", small), "≥ 0.6");
 

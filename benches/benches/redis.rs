@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use idem_benches::orders::{PlaceOrder, delivery, first_calls, rate};
 use idem_benches::redis::{Bare, Data, open};
-use idem_benches::report::Row;
+use idem_benches::report::row;
 use idem_benches::rounds::in_turns;
 use idem_runtime::{Error, Idem, idempotent};
 use tokio::runtime::Runtime;
@@ -84,24 +84,6 @@ impl Bench {
             .block_on(self.data.tell::<()>(&setting))
             .unwrap();
     }
-}
-
-fn row(
-    bench: String,
-    unit: &'static str,
-    ours: f64,
-    beside: (&'static str, f64),
-    to_reach: &'static str,
-) {
-    let beside = Some(beside);
-    Row {
-        bench,
-        unit,
-        ours,
-        beside,
-        to_reach,
-    }
-    .print();
 }
 
 fn first(bench: &Bench) {

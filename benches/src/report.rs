@@ -37,3 +37,22 @@ impl Row {
         );
     }
 }
+
+/// Prints a row with a reference.
+pub fn row(
+    bench: String,
+    unit: &'static str,
+    ours: f64,
+    beside: (&'static str, f64),
+    to_reach: &'static str,
+) {
+    let beside = Some(beside);
+    Row {
+        bench,
+        unit,
+        ours,
+        beside,
+        to_reach,
+    }
+    .print();
+}

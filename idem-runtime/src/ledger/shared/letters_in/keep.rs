@@ -66,12 +66,32 @@ impl<S: Store> LettersIn<S> {
         }
     }
 
-    /// Brings all letters to the second ledger behind which it lags.
+    /// Brings all letters to the second ledger that it does not have as the store has them.
     pub(super) async fn keep_all(&self) -> Result<(), StoreError> {
+        self.keep_unkept(|_| true).await
+    }
+
+    /// Brings the letters of dead rows to the second ledger: a caller that hears of a death may give up
+    /// the message.
+    pub(super) async fn keep_those_of(&self, rows: &Rows) -> Result<(), StoreError> {
+        let rows = rows.rows.iter().flatten().flatten();
+        let dead = rows.filter_map(|row| dead_as(row.record.as_ref()?));
+        let dead: HashSet<_, RandomState> = dead.collect();
+        if dead.is_empty() {
+            return Ok(());
+        }
+        self.keep_unkept(|letter| dead.contains(letter)).await
+    }
+
+    /// Goes through the notes, and brings the wanted ones of their letters to the second ledger.
+    async fn keep_unkept(
+        &self,
+        is_wanted: impl Fn(&DeadLetterId) -> bool + Send + Sync,
+    ) -> Result<(), StoreError> {
         let mut after = None;
         loop {
             let notes = self.store.notes(UNKEPT.into(), after.take(), PAGE).await?;
-            for letter in notes.iter().filter_map(letter_of) {
+            for letter in notes.iter().filter_map(letter_of).filter(&is_wanted) {
                 self.keep_as_it_is(letter).await?;
             }
             if notes.len() < PAGE {
@@ -79,28 +99,6 @@ impl<S: Store> LettersIn<S> {
             }
             after = notes.last().map(|note| note.key.clone());
         }
-    }
-
-    /// Brings those dead letters to the second ledger of which rows tell: whoever hears of a death may
-    /// give up the message.
-    pub(super) async fn keep_those_of(&self, rows: &Rows) -> Result<(), StoreError> {
-        let rows = rows.rows.iter().flatten().flatten();
-        let dead = rows.filter_map(|row| dead_as(row.record.as_ref()?));
-        let dead: HashSet<_, RandomState> = dead.collect();
-        let mut after = None;
-        while !dead.is_empty() {
-            let notes = self.store.notes(UNKEPT.into(), after.take(), PAGE).await?;
-            for letter in notes.iter().filter_map(letter_of) {
-                if dead.contains(&letter) {
-                    self.keep_as_it_is(letter).await?;
-                }
-            }
-            if notes.len() < PAGE {
-                break;
-            }
-            after = notes.last().map(|note| note.key.clone());
-        }
-        Ok(())
     }
 
     /// Makes the second ledger say of a letter what the store says.

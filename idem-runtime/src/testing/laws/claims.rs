@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{LEASE, PAUSE, Subject, TTL, claim, complete, discard, id};
+use super::{LEASE, PAUSE, Subject, TTL, claim, complete, discard, id, of_another};
 use crate::ledger::Leases;
 use crate::protocol::{AttemptOutcome, Claim, Fingerprint, Grant, OnCrash, RecordId, Reply, Step};
 
@@ -15,8 +15,7 @@ pub async fn a_first_claim_runs_as_attempt_one(on: Arc<Subject>) {
 /// While a claim lives, another owner's claim is told to wait.
 pub async fn a_live_claim_is_given_once(on: Arc<Subject>) {
     on.start("A").await;
-    let mut other = claim();
-    other.owner = "two".into();
+    let other = of_another();
     assert!(matches!(
         on.step("A", Step::Claim(other)).await,
         Reply::Busy { .. }
@@ -67,8 +66,7 @@ pub async fn a_lapsed_lease_passes_the_claim_on(on: Arc<Subject>) {
     }
     let first = on.start("A").await;
     on.clock.advance(LEASE);
-    let mut other = claim();
-    other.owner = "two".into();
+    let other = of_another();
     let second = on.start_as("A", other).await;
     assert_eq!(second.number, 2);
     assert_eq!(
@@ -98,8 +96,7 @@ pub async fn a_renewed_lease_does_not_lapse(on: Arc<Subject>) {
             Reply::Recorded
         );
     }
-    let mut other = claim();
-    other.owner = "two".into();
+    let other = of_another();
     assert!(matches!(
         on.step("A", Step::Claim(other)).await,
         Reply::Busy { .. }
@@ -155,9 +152,7 @@ pub async fn another_fingerprint_is_refused_in_every_state(on: Arc<Subject>) {
     let letter = on.kill("discarded").await.id;
     on.step("discarded", discard(letter, "a test")).await;
     for key in ["running", "waiting", "done", "dead", "discarded"] {
-        let mut other = claim();
-        other.fingerprint = Some(Fingerprint([2; 16]));
-        other.owner = "two".into();
+        let other = of_another().fingerprint(Fingerprint([2; 16]));
         assert_eq!(
             on.step(key, Step::Claim(other)).await,
             Reply::KeyReused,
@@ -212,11 +207,12 @@ pub async fn a_step_happens_even_when_its_future_is_dropped(on: Arc<Subject>) {
     // Polled once, with whatever it says.
     let _ = futures_util::future::poll_immediate(claiming.as_mut()).await;
     drop(claiming);
-    let mut other = claim();
-    other.owner = "two".into();
-    // This answer comes after the dropped one was made.
+    // A claim of now might overtake the dropped one.
+    while on.ledger.record(&id("A")).await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
     assert!(matches!(
-        on.step("A", Step::Claim(other)).await,
+        on.step("A", Step::Claim(of_another())).await,
         Reply::Busy { .. }
     ));
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use crate::clock::{Clock, until};
 use crate::ledger::shared::{LATEST, StoreError, StoreErrorKind, Write};
@@ -71,6 +72,8 @@ pub enum StoreFault {
 /// A network that loses and delays.
 pub(super) struct Network {
     clock: ManualClock,
+    /// The runtime of the first call, which opens the ledger: that of a later one may end.
+    home: OnceLock<Handle>,
     state: Mutex<State>,
 }
 
@@ -111,7 +114,11 @@ impl Network {
             random,
             ..State::default()
         });
-        Self { clock, state }
+        Self {
+            clock,
+            home: OnceLock::new(),
+            state,
+        }
     }
 
     pub(super) fn next(&self, call: StoreCall, fault: Option<StoreFault>) {
@@ -168,7 +175,7 @@ impl Network {
             StoreFault::LateRequest(by) => {
                 let (clock, asked) = (self.clock.clone(), self.clock.now());
                 let later = clock.sleep(by);
-                tokio::spawn(async move {
+                self.home().spawn(async move {
                     later.await;
                     // The clock may have jumped.
                     if until(clock.now(), asked) <= LATEST {
@@ -188,6 +195,7 @@ impl Network {
 
     /// Returns what goes wrong with this call.
     pub(super) fn fault(self: &Arc<Self>, call: StoreCall) -> Option<StoreFault> {
+        self.home();
         let mut state = self.state.lock();
         if let Some(next) = state.next.get_mut(&call).and_then(VecDeque::pop_front) {
             return next;
@@ -197,9 +205,13 @@ impl Network {
         }
         let fault = state.random.as_mut()?.fault(call)?;
         if std::mem::replace(&mut state.steps, STEPS) == 0 {
-            tokio::spawn(Arc::clone(self).let_time_pass());
+            self.home().spawn(Arc::clone(self).let_time_pass());
         }
         Some(fault)
+    }
+
+    fn home(&self) -> &Handle {
+        self.home.get_or_init(Handle::current)
     }
 
     /// Lets time pass for a while after a fault: its caller may wait before it asks again.

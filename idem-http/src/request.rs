@@ -85,23 +85,30 @@ impl StoredRequest {
     /// the parts at these paths, as they are in a letter. A redacted part must not count: it could
     /// be guessed by its hash.
     pub(crate) fn fingerprint(&self, left_out: &[String]) -> impl Serialize {
-        let (mut query, mut body) = (self.query.clone(), self.body.clone());
+        let (mut query, mut body) = (Cow::Borrowed(&self.query), Cow::Borrowed(&self.body));
         for path in left_out {
-            match (path.split_once('.'), &body) {
-                (Some(("query", name)), _) => drop(query.remove(name)),
-                (None, _) if path == "query" => query.clear(),
-                (None, _) if path == "body" => body = StoredBody::Empty,
+            let other = match (path.split_once('.'), &*body) {
+                (Some(("query", name)), _) => {
+                    query.to_mut().remove(name);
+                    continue;
+                }
+                (None, _) if path == "query" => {
+                    query.to_mut().clear();
+                    continue;
+                }
+                (None, _) if path == "body" => StoredBody::Empty,
                 (Some(("body", rest)), StoredBody::Json(json)) => match rest.split_once('.') {
-                    Some(("json", path)) => body = StoredBody::Json(without(json, path)),
-                    None if rest == "json" => body = StoredBody::Empty,
-                    _ => {}
+                    Some(("json", path)) => StoredBody::Json(without(json, path)),
+                    None if rest == "json" => StoredBody::Empty,
+                    _ => continue,
                 },
-                (Some(("body", "text")), StoredBody::Text(_)) => body = StoredBody::Empty,
-                (Some(("body", "base64")), StoredBody::Base64(_)) => body = StoredBody::Empty,
-                _ => {}
-            }
+                (Some(("body", "text")), StoredBody::Text(_))
+                | (Some(("body", "base64")), StoredBody::Base64(_)) => StoredBody::Empty,
+                _ => continue,
+            };
+            body = Cow::Owned(other);
         }
-        (self.method.clone(), self.path.clone(), query, body)
+        (&self.method, &self.path, query, body)
     }
 
     /// Returns the request again, for a letter that is run.

@@ -110,7 +110,7 @@ where
             let (wait, clock) = (settings.options.wait, settings.idem.clock());
             let options = Arc::clone(&settings.options);
             let start = Arc::new(Start::default());
-            let answered = answered(settings, inner, *keyed, Arc::clone(&start));
+            let answered = answered(settings, inner, keyed, Arc::clone(&start));
             let longest = wait.map(|wait| clock.sleep(wait));
             detached(&options, GoesOn::new(answered), &start, longest).await
         }
@@ -198,7 +198,7 @@ async fn detached<E: Send + 'static>(
 async fn answered<S, B, R>(
     settings: Arc<Settings>,
     inner: S,
-    keyed: Keyed,
+    keyed: Box<Keyed>,
     start: Arc<Start>,
 ) -> Result<Response<Body>, S::Error>
 where
@@ -214,7 +214,7 @@ where
         parts,
         body,
         fingerprint,
-    } = keyed;
+    } = *keyed;
     let call = of_request(idem.call(&settings.handler), &stored);
     let call = match fingerprint {
         None => call.fingerprint(&stored.fingerprint(&options.left_out)),
@@ -230,12 +230,13 @@ where
             let (start, live) = (Arc::clone(&start), Arc::clone(&live));
             let options = Arc::clone(&options);
             let inner = inner.clone();
-            async move {
+            // In a box, because most of it is the handler's, and a replay has none.
+            Box::pin(async move {
                 if !start.begin() {
                     return Err(Failure::Released);
                 }
                 attempt(&options, inner, request, &live).await
-            }
+            })
         }
     };
     let (result, replayed) = watch_replay(call.run(attempt)).await;
@@ -250,7 +251,7 @@ where
             Ok(live.unwrap_or_else(|| options.refuse(Problem::in_progress())))
         }
         (Err(Failure::Service(error)), _) => Err(error),
-        (Err(Failure::Idem(error)), _) => Ok(refused(&idem, &options, error).await),
+        (Err(Failure::Idem(error)), _) => Ok(Box::pin(refused(&idem, &options, error)).await),
     }
 }
 

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use idem_benches::crates::{Crates, Handlers};
-use idem_benches::report::Row;
+use idem_benches::report::row;
 
 const HANDLERS: usize = 200;
 
@@ -71,13 +71,6 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 fn print(task: &str, unit: &'static str, ours: f64, reference: f64, to_reach: &'static str) {
     let bench = format!("{task} of {HANDLERS} handlers");
-    let beside = Some(("`#[tracing::instrument]`", reference));
-    Row {
-        bench,
-        unit,
-        ours,
-        beside,
-        to_reach,
-    }
-    .print();
+    let beside = ("`#[tracing::instrument]`", reference);
+    row(bench, unit, ours, beside, to_reach);
 }

@@ -86,27 +86,23 @@ impl StoredRequest {
     /// be guessed by its hash.
     pub(crate) fn fingerprint(&self, left_out: &[String]) -> impl Serialize {
         let (mut query, mut body) = (Cow::Borrowed(&self.query), Cow::Borrowed(&self.body));
+        let empty = || Cow::Owned(StoredBody::Empty);
         for path in left_out {
-            let other = match (path.split_once('.'), &*body) {
-                (Some(("query", name)), _) => {
-                    query.to_mut().remove(name);
-                    continue;
-                }
-                (None, _) if path == "query" => {
-                    query.to_mut().clear();
-                    continue;
-                }
-                (None, _) if path == "body" => StoredBody::Empty,
+            match (path.split_once('.'), &*body) {
+                (Some(("query", name)), _) => drop(query.to_mut().remove(name)),
+                (None, _) if path == "query" => query.to_mut().clear(),
+                (None, _) if path == "body" => body = empty(),
                 (Some(("body", rest)), StoredBody::Json(json)) => match rest.split_once('.') {
-                    Some(("json", path)) => StoredBody::Json(without(json, path)),
-                    None if rest == "json" => StoredBody::Empty,
-                    _ => continue,
+                    Some(("json", path)) => {
+                        body = Cow::Owned(StoredBody::Json(without(json, path)));
+                    }
+                    None if rest == "json" => body = empty(),
+                    _ => {}
                 },
-                (Some(("body", "text")), StoredBody::Text(_))
-                | (Some(("body", "base64")), StoredBody::Base64(_)) => StoredBody::Empty,
-                _ => continue,
-            };
-            body = Cow::Owned(other);
+                (Some(("body", "text")), StoredBody::Text(_)) => body = empty(),
+                (Some(("body", "base64")), StoredBody::Base64(_)) => body = empty(),
+                _ => {}
+            }
         }
         (&self.method, &self.path, query, body)
     }

@@ -195,6 +195,7 @@ impl Network {
 
     /// Returns what goes wrong with this call.
     pub(super) fn fault(self: &Arc<Self>, call: StoreCall) -> Option<StoreFault> {
+        // The first call may go well.
         self.home();
         let mut state = self.state.lock();
         if let Some(next) = state.next.get_mut(&call).and_then(VecDeque::pop_front) {

@@ -7,7 +7,6 @@ mod link;
 mod names;
 mod postgres;
 mod room;
-mod runtimes;
 mod schema;
 mod sessions;
 mod store;

@@ -1,5 +1,7 @@
-//! Connections to the server.
+//! Connections to the server. Each is used on the runtime that it was made on, so that its answers wake
+//! the task that waits for them, and no other thread.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +10,7 @@ use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Cmd, Value};
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 use tokio::time::timeout;
 
 use crate::address::Address;
@@ -21,6 +23,8 @@ use crate::script::{Script, TEXTS};
 const CONNECTING: Duration = Duration::from_secs(3);
 /// How many requests may wait for one connection's turn.
 const WAITING: usize = 1_024;
+/// Of how many runtimes a line keeps connections.
+const RUNTIMES: usize = 8;
 /// How often one request is sent, to a server that has forgotten its scripts or names another one.
 const SENDS: usize = 5;
 
@@ -28,14 +32,12 @@ const SENDS: usize = 5;
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     route: Arc<Route>,
-    /// Where connections live, wherever they are used.
-    home: Handle,
     /// The disks that have to have what is written, if it waits for them.
     disks: Option<Disks>,
 }
 
 impl Link {
-    /// Returns the way to the server of this address, for the runtime that this is called on.
+    /// Returns the way to the server of this address.
     ///
     /// # Errors
     /// When the address cannot be read.
@@ -44,7 +46,6 @@ impl Link {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
             route: Arc::new(address.route()?),
-            home: Handle::current(),
             disks: None,
         })
     }
@@ -64,19 +65,15 @@ impl Link {
             // The shared ledger has a deadline of its own, by its own clock.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(WAITING);
-        let route = Arc::clone(&self.route);
-        let connecting = async move {
-            let connect = |client: redis::Client| {
-                let config = config.clone();
-                async move {
-                    client
-                        .get_multiplexed_async_connection_with_config(&config)
-                        .await
-                }
-            };
-            route.reach(connect).await
+        let connect = |client: redis::Client| {
+            let config = config.clone();
+            async move {
+                client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await
+            }
         };
-        self.at_home(connecting).await
+        in_time(self.route.reach(connect)).await
     }
 
     /// Connects, to hear what is published.
@@ -84,34 +81,33 @@ impl Link {
     /// # Errors
     /// When no server answers.
     pub(crate) async fn listen(&self) -> Result<PubSub, StoreError> {
-        let route = Arc::clone(&self.route);
-        let connecting = async move {
-            let connect = |client: redis::Client| async move { client.get_async_pubsub().await };
-            route.reach(connect).await
-        };
-        self.at_home(connecting).await
-    }
-
-    async fn at_home<T: Send + 'static>(
-        &self,
-        connecting: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let away = |message: &str| StoreError::new(StoreErrorKind::Away, message);
-        let connected = self.home.spawn(timeout(2 * CONNECTING, connecting)).await;
-        connected
-            .map_err(|_| away("the runtime of its connections has ended"))?
-            .map_err(|_| away("no connection was made in time"))?
+        let connect = |client: redis::Client| async move { client.get_async_pubsub().await };
+        in_time(self.route.reach(connect)).await
     }
 }
 
-/// One connection, which is made again when it breaks.
+async fn in_time<T>(
+    connecting: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let connected = timeout(2 * CONNECTING, connecting).await;
+    connected
+        .map_err(|_| StoreError::new(StoreErrorKind::Away, "no connection was made in time"))?
+}
+
+/// One connection for each runtime that uses it, which is made again when it breaks.
 #[derive(Debug)]
 pub(crate) struct Line {
     link: Link,
+    ends: Mutex<HashMap<Id, Arc<End>>>,
+    made: AtomicU64,
+}
+
+/// The connection of a runtime. One that stands still keeps no other from connecting.
+#[derive(Debug, Default)]
+struct End {
     kept: Mutex<Option<Kept>>,
     /// One connects at a time.
     connecting: tokio::sync::Mutex<()>,
-    made: AtomicU64,
 }
 
 #[derive(Debug, Clone)]
@@ -126,8 +122,7 @@ impl Line {
     pub(crate) fn new(link: Link) -> Self {
         Self {
             link,
-            kept: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
+            ends: Mutex::default(),
             made: AtomicU64::new(0),
         }
     }
@@ -141,17 +136,18 @@ impl Line {
         script: Script,
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
+        let end = &*self.end();
         for _ in 0..SENDS {
             let Kept {
                 number,
                 mut connection,
                 hashes,
-            } = self.kept().await?;
+            } = self.kept(end).await?;
             let mut command = redis::cmd("EVALSHA");
             command.arg(&hashes[script as usize]);
             arguments(&mut command);
             let number = Some(number);
-            let unanswered = Unanswered { line: self, number };
+            let unanswered = Unanswered { end, number };
             let answer = match &self.link.disks {
                 Some(disks) => disks.run(script, command, &mut connection).await,
                 None => command.query_async(&mut connection).await.map(Ok),
@@ -177,10 +173,11 @@ impl Line {
     /// # Errors
     /// As [`of_request`] classifies them.
     pub(crate) async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
+        let end = self.end();
         for _ in 0..SENDS {
-            let mut kept = self.kept().await?;
+            let mut kept = self.kept(&end).await?;
             match command.query_async(&mut kept.connection).await {
-                Err(error) if self.link.route.follows(&error) => self.lose(kept.number),
+                Err(error) if self.link.route.follows(&error) => end.lose(kept.number),
                 answer => return answer.map_err(of_request),
             }
         }
@@ -188,15 +185,25 @@ impl Line {
     }
 
     pub(crate) fn close(&self) {
-        self.kept.lock().take();
+        self.ends.lock().clear();
     }
 
-    async fn kept(&self) -> Result<Kept, StoreError> {
-        if let Some(kept) = &*self.kept.lock() {
+    /// Returns the end of this runtime.
+    fn end(&self) -> Arc<End> {
+        let (here, mut ends) = (Handle::current().id(), self.ends.lock());
+        if !ends.contains_key(&here) && ends.len() >= RUNTIMES {
+            // Some may have ended. The others connect again.
+            ends.clear();
+        }
+        Arc::clone(ends.entry(here).or_default())
+    }
+
+    async fn kept(&self, end: &End) -> Result<Kept, StoreError> {
+        if let Some(kept) = &*end.kept.lock() {
             return Ok(kept.clone());
         }
-        let _connecting = self.connecting.lock().await;
-        if let Some(kept) = &*self.kept.lock() {
+        let _connecting = end.connecting.lock().await;
+        if let Some(kept) = &*end.kept.lock() {
             return Ok(kept.clone());
         }
         let mut connection = self.link.connect().await?;
@@ -205,10 +212,12 @@ impl Line {
             hashes: load(&mut connection).await?,
             connection,
         };
-        *self.kept.lock() = Some(kept.clone());
+        *end.kept.lock() = Some(kept.clone());
         Ok(kept)
     }
+}
 
+impl End {
     fn lose(&self, number: u64) {
         self.kept.lock().take_if(|kept| kept.number == number);
     }
@@ -233,8 +242,8 @@ async fn load(connection: &mut MultiplexedConnection) -> Result<Arc<[String]>, S
 }
 
 /// A request without an answer. Dropped so, its connection is not used again: it may stand still.
-struct Unanswered<'l> {
-    line: &'l Line,
+struct Unanswered<'e> {
+    end: &'e End,
     number: Option<u64>,
 }
 
@@ -247,7 +256,7 @@ impl Unanswered<'_> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.line.lose(number);
+            self.end.lose(number);
         }
     }
 }

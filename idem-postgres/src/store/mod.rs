@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use idem_runtime::ledger::shared::{
-    LATEST, Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written,
+    LATEST, Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written, drives_io,
 };
 use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
 use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
@@ -27,7 +27,6 @@ use crate::error::{of_connecting, of_statement};
 use crate::feed::Feed;
 use crate::link::{Line, Link};
 use crate::room::Room;
-use crate::runtimes::drives_io;
 use crate::schema::Schema;
 use crate::sessions::Sessions;
 use crate::transaction::{Open, PostgresTransaction, begin};

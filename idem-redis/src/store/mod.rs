@@ -10,11 +10,12 @@ use std::convert::Infallible;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use idem_runtime::ledger::shared::{Rows, Runner, Store, StoreError, Write, Written};
+use idem_runtime::ledger::shared::{Rows, Runner, Store, StoreError, Write, Written, drives_io};
 use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
 use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
 use jiff::Timestamp;
 use redis::Cmd;
+use tokio::runtime::Handle;
 
 use crate::call::{Answer, Server};
 use crate::feed::Feed;
@@ -168,6 +169,10 @@ impl Store for RedisStore {
 
     async fn changed(&self) -> Vec<RecordId> {
         self.feed.changed(|| self.server.process()).await
+    }
+
+    fn works_on(&self, runtime: &Handle) -> bool {
+        drives_io(runtime)
     }
 
     async fn close(&self) {

@@ -29,7 +29,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // In memory where that is possible: what comes to a disk is the shim's business.
         let folder = tempfile::tempdir_in("/dev/shm")
             .or_else(|_| tempfile::tempdir())
@@ -132,10 +132,11 @@ impl Ledger {
         }
     }
 
-    /// A copy of the log, for the shim to keep as the disk's.
+    /// A copy of the log, for the shim to keep as the disk's: an empty one where there is no log yet.
     pub(crate) fn disk(&self) -> PathBuf {
-        let disk = self.path().join("disk");
-        fs::copy(self.path().join(LOG), &disk).unwrap();
+        let (disk, log) = (self.path().join("disk"), self.path().join(LOG));
+        let read = fs::read(log).unwrap_or_default();
+        fs::write(&disk, read).unwrap();
         disk
     }
 

@@ -3,8 +3,8 @@
 
 use fastrand::Rng;
 
-use crate::ledger::Ledger;
-use crate::shim::{Disk, EIO, ENOSPC, Fault, Life};
+use crate::ledger::{LOG, Ledger};
+use crate::shim::{Disk, EIO, ENOSPC, Fault, Life, WAITS};
 use crate::{complain, seed};
 
 const SYNCS: [&str; 3] = ["fdatasync", "fsync", "sync_file_range"];
@@ -41,13 +41,20 @@ async fn each(ledger: &Ledger, kinds: &[(&'static str, i32)], sample: usize) {
 
 /// Whether the call was reached.
 async fn one(ledger: &Ledger, fault: Fault) -> Result<bool, String> {
-    let log = SYNCS.contains(&fault.kind).then(|| ledger.disk());
+    let life = all(ledger, vec![fault]).await?;
+    Ok(life.failed() > 0)
+}
+
+/// Lets an opening meet faults, of which the last one is an error, and checks what is there afterwards.
+async fn all(ledger: &Ledger, faults: Vec<Fault>) -> Result<Life, String> {
+    let last = *faults.last().unwrap();
+    let log = SYNCS.contains(&last.kind).then(|| ledger.disk());
     let life = Disk {
-        faults: vec![fault],
+        faults,
         log: log.clone(),
     }
     .live(ledger.path(), &["hold"]);
-    let told = judge(&life, fault.error);
+    let told = judge(&life, last.error);
     if log.is_some() {
         let next = Disk {
             faults: Vec::new(),
@@ -59,7 +66,7 @@ async fn one(ledger: &Ledger, fault: Fault) -> Result<bool, String> {
         }
         ledger.cut();
     }
-    ledger.check_after(told).await.map(|()| life.failed() > 0)
+    ledger.check_after(told).await.map(|()| life)
 }
 
 /// It opens all the same, or says what failed; it never speaks of damage, nor of removing anything.
@@ -154,4 +161,33 @@ async fn a_sync_that_fails_while_a_folder_without_a_snapshot_opens() {
         usize::MAX,
     )
     .await;
+}
+
+/// sled's background syncs the log now and then, and keeps the error to itself: a file that is opened
+/// later is not told of it, and what should have come to the disk is missing there.
+#[tokio::test]
+async fn a_sync_of_the_background_that_fails_before_the_log_is_synced() {
+    let fault = |kind, nth, error, file| Fault {
+        kind,
+        nth,
+        error,
+        file,
+    };
+    let faults = vec![
+        // sled starts, opens its log, and writes to it; then the ledger comes to sync it.
+        fault("open", 1, 0, "sled/conf"),
+        fault("open", 2, WAITS, LOG),
+        fault("fsync", 1, EIO, LOG),
+    ];
+    for ledger in [
+        Ledger::new(),
+        Ledger::young(),
+        Ledger::killed(),
+        Ledger::closed().await,
+        Ledger::without_snapshot(),
+    ] {
+        let life = all(&ledger, faults.clone()).await.unwrap();
+        assert_eq!(life.failed(), 1);
+        assert!(life.lines[0].starts_with("closed: "), "{:?}", life.lines);
+    }
 }

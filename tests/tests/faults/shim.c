@@ -3,7 +3,8 @@
  * FAULTY_FOLDER  The files below this folder are watched.
  * FAULTY_TRACE   Each watched call adds a line to this file: its kind, its file and, where it was made to fail, "failed".
  * FAULTY_CALLS   "KIND:N:ERRNO:END,…": the N-th call of this kind on a file whose name ends so fails with this error. Each
- *                counts from where the one before it failed; one with the error 0 fails nothing and only counts.
+ *                counts from where the one before it failed; one with the error 0 fails nothing and only counts, and one
+ *                with -1 waits until the next one has failed.
  * FAULTY_DISK    What the disk holds of sled's log, where that is not what the system's cache holds. It gets what is synced.
  *                What a sync that fails was to bring there is called clean and stays missing, as Linux does it.
  *
@@ -88,6 +89,15 @@ static int fault(const char *kind, const char *name) {
             calls += at + len + (calls[at + len] == ',');
         }
     }
+    if (error < 0) {
+        const char *next = calls;
+        for (int left = 10000; calls == next && left; left--) {
+            pthread_mutex_unlock(&lock);
+            usleep(1000);
+            pthread_mutex_lock(&lock);
+        }
+        error = 0;
+    }
     char line[PATH_MAX + 64];
     int len = snprintf(line, sizeof line, "%s %s%s\n", kind, name, error ? " failed" : "");
     if (trace >= 0 && syscall(SYS_write, trace, line, len) != len) abort();
@@ -145,16 +155,14 @@ static int sync_log(int fd, int error, off_t at, off_t end) {
     return error;
 }
 
-/* The kernel brings to the disk what a process left when it ended; only a cut of the power, or a kill here, forgets it. */
+/* The kernel brings to the disk what a process left when it ended; only a cut of the power, or a kill here, forgets it.
+ * The lock is kept: what other threads do between here and the process's end would come to the log and not to the disk. */
 __attribute__((destructor)) static void end(void) {
     pthread_mutex_lock(&lock);
     if (disk >= 0 && folder) {
         int log = open_log();
         copy(log, disk, 1, 0, size(log));
     }
-    /* Threads that still run find the folder unwatched. */
-    folder = NULL;
-    pthread_mutex_unlock(&lock);
 }
 
 /* Runs a call on a file that is watched, unless it is to fail; `then` follows one that was not. */

@@ -11,6 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
+/// In the place of an error: the call waits until the next fault has happened.
+pub(crate) const WAITS: i32 = -1;
 
 /// A call that fails: the n-th of its kind on a file whose name ends so.
 #[derive(Debug, Clone, Copy)]

@@ -89,8 +89,9 @@ async fn an_old_number_claims_nothing_while_another_step_has_a_new_one() {
     let claim = |key: &str| tokio::spawn(ledger.apply(&id(key), member.claim(2)));
     let (four, claim) = (["1", "2", "3", "4"].map(claim), claim("A"));
     tokio::task::yield_now().await;
-    passed(LATEST / 2 + Duration::from_secs(1)).await;
+    // What the member reserves from here on is larger, also if the batch does so before the transaction.
     let mark = server.store.reserve(1).await.unwrap();
+    passed(LATEST / 2 + Duration::from_secs(1)).await;
     let transaction = ledger.begin().await.unwrap();
     let reply = transaction.finish(&id("held"), complete(held.token)).await;
     assert_eq!(reply.unwrap(), Reply::Recorded);

@@ -12,6 +12,8 @@ mod plan;
 mod queue;
 mod round;
 mod runner;
+#[cfg(feature = "__net")]
+mod runtimes;
 mod store;
 mod sweep;
 mod transaction;
@@ -37,6 +39,9 @@ use crate::protocol::{Claim, DeadLetter, DeadLetterId, Foreseen, Record, RecordI
 pub use letters_in::LettersIn;
 #[doc(hidden)]
 pub use plan::first_write;
+#[cfg(feature = "__net")]
+#[doc(hidden)]
+pub use runtimes::drives_io;
 pub use store::{
     LetterWrite, Owner, Row, Rows, Runner, Store, StoreError, StoreErrorKind, StoreTransaction,
     Write, Written,

@@ -119,12 +119,12 @@ impl Committer {
         // The file that was open all along is told of writes that failed since; one that is opened
         // now may not be.
         self.sync()?;
-        let store = recovery::begin(
+        let (store, log) = recovery::begin(
             &shared.folder,
             shared.cache_bytes,
             Some(self.witness.group()),
         )?;
-        match self.read_again(&store) {
+        match self.read_again(&store, log) {
             Ok(()) => {
                 *shared.writing.lock() = None;
                 *shared.engine.write() = Engine::Open(store);
@@ -142,7 +142,7 @@ impl Committer {
 
     /// Reads all that is known of the last group again, for it may not have been written, and takes
     /// back what its callers were told was not recorded.
-    fn read_again(&mut self, store: &Store) -> Result<(), LedgerError> {
+    fn read_again(&mut self, store: &Store, log: File) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         let acknowledged = Some(self.witness.group());
         let Opened {
@@ -155,7 +155,7 @@ impl Committer {
         self.state.meta.session = shared.session;
         shared.index.replace(filters);
         *shared.running.write() = running;
-        self.log = shared.folder.log()?;
+        self.log = log;
         // From now on callers are told of what was found.
         self.sync()?;
         shared.unsynced.lock().clear();

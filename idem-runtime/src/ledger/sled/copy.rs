@@ -236,7 +236,7 @@ fn bring_up_to_date(from: &Log<'_>, to: &Log<'_>) -> Result<(), LedgerError> {
 
 /// Opens the copy, as its next owner will, and holds it against what was acknowledged.
 fn prove(copy: &Folder, acknowledged: u64) -> Result<(), LedgerError> {
-    let store = recovery::begin(copy, CACHE, Some(acknowledged))?;
+    let (store, log) = recovery::begin(copy, CACHE, Some(acknowledged))?;
     let proved = Opened::read(&store, copy.path(), Some(acknowledged))
         .and_then(|opened| verify::at_open(&store, opened.closed).map(drop));
     store
@@ -247,6 +247,7 @@ fn prove(copy: &Folder, acknowledged: u64) -> Result<(), LedgerError> {
             reason: format!("it does not hold all that was acknowledged ({error}); copy again"),
         })?;
     // sled may have tidied up before it let go.
+    log.sync_all().map_err(|error| copy.refused(&error))?;
     copy.sync_tree()
 }
 

@@ -114,9 +114,11 @@ impl Folder {
     }
 
     /// sled's log, to be synced by us: sled's own flush ends in `sync_file_range`, which a power
-    /// cut undoes.
+    /// cut undoes. Makes an empty one where there is none.
     pub(super) fn log(&self) -> Result<File, LedgerError> {
-        files::read(&self.tree().join("db")).map_err(|error| self.refused(&error))
+        let mut options = File::options();
+        options.create(true).truncate(false).read(true).write(true);
+        files::open(&mut options, &self.tree().join("db")).map_err(|error| self.refused(&error))
     }
 
     /// Takes the lock that sled takes on its log, if there is a log. No other process reads or

@@ -92,7 +92,7 @@ impl SledLedger {
         limit::survive();
         let folder = Folder::hold(path)?;
         let acknowledged = Witness::read(&folder)?;
-        let store = recovery::begin(&folder, cache_bytes, acknowledged)?;
+        let (store, log) = recovery::begin(&folder, cache_bytes, acknowledged)?;
         let opened = Opened::read(&store, path, acknowledged);
         let (store, opened) = store.unless_poisoned(opened).map_err(|error| match error {
             LedgerError::Poisoned { path, detail } => LedgerError::Damaged { path, detail },
@@ -111,7 +111,6 @@ impl SledLedger {
         }
         let unverified = verify::at_open(&store, closed)?;
         failpoint::point!(OPENING);
-        let log = folder.log()?;
         state.begin(&store, &mut running)?;
         failpoint::point!(OPENED);
         log.sync_data().map_err(|error| folder.refused(&error))?;

@@ -47,7 +47,7 @@ impl StoppedLedger {
                     .to_owned(),
             });
         };
-        let store = recovery::begin(&folder, cache_bytes, Some(acknowledged))?;
+        let (store, _) = recovery::begin(&folder, cache_bytes, Some(acknowledged))?;
         let read = Opened::read(&store, path, Some(acknowledged)).and_then(|opened| {
             verify::at_open(&store, opened.closed.clone())?;
             Ok(opened)

@@ -195,7 +195,7 @@ struct Ledger {
 impl Ledger {
     fn open(path: &Path, acknowledged: Option<u64>) -> Self {
         let folder = Folder::hold(path).unwrap();
-        let store = recovery::begin(&folder, 1 << 20, acknowledged).unwrap();
+        let (store, _) = recovery::begin(&folder, 1 << 20, acknowledged).unwrap();
         let Opened {
             mut state,
             mut running,

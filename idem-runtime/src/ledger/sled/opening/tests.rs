@@ -62,7 +62,7 @@ async fn closed_letters(ledger: &SledLedger) -> usize {
 /// Changes a closed ledger's counts or rows, as damage or a miscounting program would.
 fn tamper(path: &Path, change: impl FnOnce(&mut Batch<'_>, &mut Counts)) {
     let folder = Folder::hold(path).unwrap();
-    let store = recovery::begin(&folder, CACHE, None).unwrap();
+    let (store, _) = recovery::begin(&folder, CACHE, None).unwrap();
     let mut entry: Entry = entries(&store).unwrap().pop().unwrap();
     let mut batch = Batch::on(&store);
     change(&mut batch, &mut entry.meta.as_mut().unwrap().counts);

@@ -16,7 +16,7 @@ mod groups;
 mod log;
 mod snapshot;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -35,7 +35,9 @@ use crate::ledger::LedgerError;
 /// Where a copy is tried in the data folder.
 const TRIAL: &str = "trial";
 
-/// Opens sled's files once they are known to hold what was acknowledged.
+/// Opens sled's files once they are known to hold what was acknowledged. Returns the log too, to be
+/// synced: it was opened before sled started, so its sync fails if a write failed since, and if only
+/// sled's background was told of it.
 ///
 /// # Errors
 /// When they cannot be read, or hold less. What the log's end shows is seen before anything is
@@ -44,7 +46,7 @@ pub(super) fn begin(
     folder: &Folder,
     cache_bytes: u64,
     acknowledged: Option<u64>,
-) -> Result<Store, LedgerError> {
+) -> Result<(Store, File), LedgerError> {
     match begin_once(folder, cache_bytes, acknowledged) {
         // sled passes over an error when it lists its folder. It missed its snapshot then, and so
         // sees a hidden segment.
@@ -59,7 +61,7 @@ fn begin_once(
     folder: &Folder,
     cache_bytes: u64,
     acknowledged: Option<u64>,
-) -> Result<Store, LedgerError> {
+) -> Result<(Store, File), LedgerError> {
     let (path, tree) = (folder.path(), &folder.tree());
     let refused = |error: io::Error| told(path, &error);
     let lock = folder.lock_log()?;
@@ -80,10 +82,11 @@ fn begin_once(
             tried?;
         }
     }
+    let log = folder.log()?;
     let store = found.open(tree, path, cache_bytes, acknowledged, lock)?;
     // sled may have written its settings, and what comes relies on them.
     folder.sync_tree()?;
-    Ok(store)
+    Ok((store, log))
 }
 
 /// Opens a copy of sled's files. Damage is an error, and the files stay as they are.

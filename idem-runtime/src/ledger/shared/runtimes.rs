@@ -14,7 +14,7 @@ thread_local! {
 
 /// Returns whether a runtime drives I/O and timers. tokio tells it by a panic only, so the thread's
 /// first call in a runtime that does not lets the panic hook say so.
-pub(crate) fn drives_io(runtime: &Handle) -> bool {
+pub fn drives_io(runtime: &Handle) -> bool {
     let id = runtime.id();
     if let Some((known, drives)) = KNOWN.get()
         && known == id

@@ -89,7 +89,8 @@ impl Link {
 async fn in_time<T>(
     connecting: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    let connected = timeout(2 * CONNECTING, connecting).await;
+    // It is large, and each request would have room for it.
+    let connected = timeout(2 * CONNECTING, Box::pin(connecting)).await;
     connected
         .map_err(|_| StoreError::new(StoreErrorKind::Away, "no connection was made in time"))?
 }

@@ -1,9 +1,7 @@
-//! Every handler shape compiles without a warning, and every misuse is one error that says what to
-//! do.
+//! Every misuse is one error that says what to do.
 
 #[test]
 fn ui() {
-    let cases = trybuild::TestCases::new();
-    cases.pass("ui/pass/*.rs");
-    cases.compile_fail("ui/fail/*.rs");
+    // Without cases that pass, they are only checked: nothing is built a second time.
+    trybuild::TestCases::new().compile_fail("ui/fail/*.rs");
 }

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
@@ -85,11 +86,13 @@ impl Stage {
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let line = self.line();
         println!("\n── {}\n   {line}\n", self.heading);
+        let began = Instant::now();
         let status = self
             .command
             .stdin(Stdio::null())
             .status()
             .with_context(|| format!("cannot run `{line}`"))?;
+        println!("   {} s", began.elapsed().as_secs());
         if !status.success() {
             bail!("{} failed ({status}); to repeat it: {line}", self.heading);
         }

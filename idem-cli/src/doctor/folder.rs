@@ -22,7 +22,7 @@ pub(super) async fn examine(path: &Path, place: &Place) -> Checkup {
                 "the file `witness` is missing: it cannot be checked whether the ledger is whole, and the next opening \
                  goes on with what is left",
                 "restore the folder from a copy; or, when it was removed on purpose, start the service: what is missing \
-                 would run again",
+                 would run again. If the service is refused then, move the folder away and start on an empty one",
             );
             return checkup;
         }
@@ -56,10 +56,10 @@ async fn look(idem: Idem, checkup: &mut Checkup) -> Result<(), Problem> {
     looked.and(unfinished).and(closed)
 }
 
-/// Returns whether there are records and no witness of how many there should be.
+/// Returns whether there are records, or should be, and no witness of how many.
 fn unwitnessed(path: &Path) -> bool {
     let log = fs::metadata(path.join("sled/db")).map_or(0, |log| log.len());
-    log > 0 && !path.join("witness").exists()
+    (log > 0 || copied(path).is_some()) && !path.join("witness").exists()
 }
 
 fn closed(error: &OpenError, checkup: &mut Checkup) {

@@ -1,6 +1,7 @@
 //! A folder that no service holds.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use crate::out::note;
 use crate::problem::Problem;
 
 const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is left, remove the file `witness`: what is \
-                       missing would run again";
+                       missing would run again. If it is refused then, too, nothing of it can be read: move it away, \
+                       and start on an empty one";
 
 /// The cache for reading all of a folder once.
 const CACHE: u64 = 64 << 20;
@@ -92,7 +94,7 @@ fn is_ledger(path: &Path) -> Result<(), OpenError> {
         Ok(found) if !found.is_dir() => return none("it is not a folder".to_owned()),
         Ok(found) => found,
     };
-    let owner = std::os::unix::fs::MetadataExt::uid(&found);
+    let owner = found.uid();
     let not_ours = |why: String| {
         Err(OpenError::NotOurs {
             path: path.to_owned(),
@@ -107,8 +109,18 @@ fn is_ledger(path: &Path) -> Result<(), OpenError> {
     if !there.iter().any(|there| matches!(there, Ok(true))) {
         return none("neither `sled` nor `witness` is in it".to_owned());
     }
+    stays_theirs(path, &found)
+}
+
+/// Checks that files made in a folder stay its owner's.
+pub(crate) fn stays_theirs(path: &Path, found: &fs::Metadata) -> Result<(), OpenError> {
+    let owner = found.uid();
     if rustix::process::geteuid().is_root() && owner != 0 {
-        return not_ours("files that root makes in it would be closed to them".to_owned());
+        return Err(OpenError::NotOurs {
+            path: path.to_owned(),
+            owner,
+            why: "files that root makes in it would be closed to them".to_owned(),
+        });
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Backups of a folder and of a running service, and their restoring.
 
 use std::fs;
+use std::process::Stdio;
 
 use idem_ops::Auth;
 use idem_ops::service::Service;
-use idem_runtime::Idem;
+use idem_runtime::{Filter, Idem};
 
 use crate::served::Served;
 use crate::support::{At, folder, idem, token};
@@ -58,9 +59,59 @@ async fn what_is_no_whole_backup_is_not_restored() {
     let backup = place.path().join("backup");
     let to = backup.to_str().unwrap();
     At::folder(data.path()).idem(&["backup", to]).await.well();
-    fs::write(backup.join("sled/db"), "").unwrap();
-    new.idem(&["restore", to]).await.ended(1);
+    let inside = backup.join("sled/deeper");
+    let said = At::folder(&inside).idem(&["restore", to]).await.ended(2);
+    assert!(said.err.contains("inside the backup"), "{said:?}");
+    assert!(!inside.exists());
+
+    let (log, witness) = (backup.join("sled/db"), backup.join("witness"));
+    let whole = fs::read(&log).unwrap();
+    fs::write(&log, "").unwrap();
+    let said = new.idem(&["restore", to]).await.ended(1);
+    assert!(
+        said.err
+            .contains(&format!("the backup `{to}` is not whole"))
+    );
     assert!(!restored.exists(), "nothing of it is left");
+
+    // A copy of the backup that was cut off. With a part of the log, or none, it would look like a ledger.
+    fs::remove_file(witness).unwrap();
+    for log_is in [&*whole, &whole[..whole.len() / 2], &[]] {
+        fs::write(&log, log_is).unwrap();
+        let said = new.idem(&["restore", to]).await.ended(1);
+        assert!(
+            said.err.contains("the file `witness` is missing"),
+            "{said:?}"
+        );
+        let checkup = At::folder(&backup).idem(&["doctor"]).await.ended(1);
+        assert!(checkup.out.contains("`witness` is missing"), "{checkup:?}");
+    }
+    assert!(!restored.exists(), "nothing of it is left");
+}
+
+#[tokio::test]
+async fn a_service_refuses_what_a_killed_restore_has_left() {
+    let (data, ids) = folder(3).await;
+    let place = tempfile::tempdir().unwrap();
+    let backup = place.path().join("backup");
+    let from = backup.to_str().unwrap();
+    At::folder(data.path()).idem(&["backup", from]).await.well();
+    for number in 0..20 {
+        let to = place.path().join(number.to_string());
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_idem"));
+        command.args(["restore", from, "--data"]).arg(&to);
+        let mut restore = command.stdout(Stdio::null()).spawn().unwrap();
+        while !to.join("sled").exists() && restore.try_wait().unwrap().is_none() {
+            std::hint::spin_loop();
+        }
+        let _ = restore.kill();
+        restore.wait().unwrap();
+        if let Ok(idem) = Idem::open(&to) {
+            let letters = idem.dead_letters().list(&Filter::default()).await.unwrap();
+            assert_eq!(letters.len(), ids.len(), "it goes on with a part");
+            idem.close().await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

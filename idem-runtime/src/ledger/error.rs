@@ -88,7 +88,8 @@ pub enum LedgerError {
     /// The files are damaged.
     #[error(
         "`{}` is damaged: {detail}. Restore the folder from a copy, or remove the file `{WITNESS}` \
-         to continue with the rest; messages whose records are missing would run again",
+         to continue with the rest; messages whose records are missing would run again. If it is \
+         refused then, too, nothing of it can be read: move it away, and start on an empty one",
         path.display()
     )]
     Damaged {

@@ -41,7 +41,8 @@ pub(super) fn copy(shared: &Shared, to: &Path) -> Result<(), LedgerError> {
         Ok(false) => {}
         Ok(true) => {
             return Err(refused(
-                "it is not empty; name an empty folder, or one that is not there yet",
+                "it is not empty: name an empty folder, or one that is not there yet. If another backup \
+                 is being made in it, wait for that one",
             ));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -1,12 +1,13 @@
 //! Queues in which a message waits for its redelivery.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, LongLongInt};
 use lapin::{BasicProperties, Channel, Connection};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
 
 use super::connection::{failed, messages, publish, quorum};
 use crate::error::BrokerError;
@@ -18,13 +19,18 @@ const PAUSES: [u32; 14] = [
     21_600_000, 86_400_000,
 ];
 
+/// How long a queue is declared before it gets a message. RabbitMQ writes the list of its quorum queues to
+/// the disk half a second after one was created; if it is killed before, it never finds that queue again.
+const LASTING: Duration = Duration::from_secs(1);
+
 /// The delay queues of one queue.
 #[derive(Debug)]
 pub(super) struct DelayQueues {
     queue: String,
     /// A channel with confirms.
     channel: Channel,
-    declared: Mutex<HashSet<u32>>,
+    /// The queues that are there, and when each can take messages.
+    declared: Mutex<HashMap<u32, Instant>>,
 }
 
 impl DelayQueues {
@@ -55,7 +61,7 @@ impl DelayQueues {
     pub(super) async fn waiting(&self, connection: &Connection) -> Result<u64, BrokerError> {
         let used = self.declared.lock().await.clone();
         let mut waiting = 0;
-        for pause in used {
+        for pause in used.into_keys() {
             let count = messages(connection, &self.name(pause)).await;
             waiting += u64::from(count.map_err(failed("count a delay queue"))?);
         }
@@ -66,11 +72,18 @@ impl DelayQueues {
         format!("{}.again.{pause}ms", self.queue)
     }
 
+    /// Declares a queue, and waits until it can take messages.
     async fn declare(&self, pause: u32) -> Result<String, BrokerError> {
         let name = self.name(pause);
+        let lasts = self.lasting(pause, &name).await?;
+        sleep_until(lasts).await;
+        Ok(name)
+    }
+
+    async fn lasting(&self, pause: u32, name: &str) -> Result<Instant, BrokerError> {
         let mut declared = self.declared.lock().await;
-        if declared.contains(&pause) {
-            return Ok(name);
+        if let Some(lasts) = declared.get(&pause) {
+            return Ok(*lasts);
         }
         let mut arguments = quorum();
         let text = |text: &str| AMQPValue::LongString(text.into());
@@ -86,14 +99,11 @@ impl DelayQueues {
         arguments.insert("x-overflow".into(), text("reject-publish"));
         let created = self
             .channel
-            .queue_declare(
-                name.as_str().into(),
-                QueueDeclareOptions::durable(),
-                arguments,
-            )
+            .queue_declare(name.into(), QueueDeclareOptions::durable(), arguments)
             .await;
         created.map_err(failed("create a delay queue"))?;
-        declared.insert(pause);
-        Ok(name)
+        let lasts = Instant::now() + LASTING;
+        declared.insert(pause, lasts);
+        Ok(lasts)
     }
 }

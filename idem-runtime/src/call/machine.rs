@@ -49,7 +49,9 @@ use crate::idem::shared::RunningCall;
 use crate::ledger::{Begun, Leases, LedgerError};
 use crate::message::CallRequest;
 use crate::pause::{Pass, TurnedAway};
-use crate::protocol::{DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult};
+use crate::protocol::{
+    DeadLetter, Fingerprint, Foreseen, Grant, Record, RecordId, Reply, Step, StoredResult,
+};
 use crate::trace;
 
 /// How often a call asks whether another process is done with the message.
@@ -80,6 +82,8 @@ pub(super) enum Waited {
     LetIn(Box<Pass>),
     /// The handler is paused.
     TurnedAway(TurnedAway),
+    /// The call that leads can end only after this one.
+    Stuck,
 }
 
 /// Where a call is.
@@ -406,6 +410,7 @@ impl Drive {
                 None
             }
             Ok(Waited::TurnedAway(away)) => Some(Next::Refuse(self.paused(away))),
+            Ok(Waited::Stuck) => Some(Next::Refuse(self.in_progress())),
             Err(problem) => Some(Next::Refuse(self.no_ledger(problem))),
         }
     }
@@ -499,15 +504,14 @@ impl Drive {
 
     /// Waits for the call that leads, and gets what that one gets.
     fn follow(&mut self, follower: Follower) -> Option<Next> {
+        let is_stuck = runs_inside(self.idem().shared(), self.id()) || self.would_block(&follower);
         if let (Some(theirs), Some(ours)) = (follower.fingerprint, self.request.claim.fingerprint)
             && theirs != ours
         {
-            return Some(Next::Refuse(self.reused()));
+            self.state = self.compare(ours, follower, is_stuck);
+            return None;
         }
-        if self.handler().in_flight == InFlight::Reject
-            || runs_inside(self.idem().shared(), self.id())
-            || self.would_block(&follower)
-        {
+        if self.handler().in_flight == InFlight::Reject || is_stuck {
             return Some(Next::Refuse(self.in_progress()));
         }
         tracing::debug!(
@@ -522,6 +526,31 @@ impl Drive {
             })
         }));
         None
+    }
+
+    /// Waits behind a call of another message under the same key. Which of the two has the key, the
+    /// ledger says: the other one may be refused yet.
+    fn compare(&self, ours: Fingerprint, other: Follower, is_stuck: bool) -> State {
+        let shared = Arc::clone(self.idem().shared());
+        let id = self.id().clone();
+        State::Waiting(Box::pin(async move {
+            let record = shared.ledger.record(&id).await?;
+            let now = shared.clock.now();
+            let record = record.filter(
+                |record| !matches!(record, Record::Settled(settled) if settled.expired(now)),
+            );
+            let known = record.as_ref().and_then(Record::fingerprint);
+            if known.is_some_and(|known| known != ours) {
+                return Ok(Waited::Answered(Reply::KeyReused));
+            }
+            if is_stuck {
+                return Ok(Waited::Stuck);
+            }
+            // It is read again meanwhile: the other call need not end for the key to be its own.
+            let asleep = shared.clock.sleep(POLL_INTERVAL);
+            select(Box::pin(other.ended()), asleep).await;
+            Ok(Waited::Elapsed)
+        }))
     }
 
     /// Whether waiting would hold up the only thread that can end the wait.

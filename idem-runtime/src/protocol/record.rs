@@ -532,7 +532,7 @@ impl Record {
         }
     }
 
-    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
         match self {
             Record::Live(live) => live.fingerprint,
             Record::Settled(settled) => settled.fingerprint,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use idem_runtime::testing::temporary;
 use idem_runtime::{Error, Idem, idempotent};
 
@@ -65,6 +65,38 @@ async fn another_payload_under_the_key_of_a_running_message_is_refused_at_once()
         );
         body.let_go();
         assert_eq!(soon(first).await.unwrap(), 1);
+    })
+    .await;
+}
+
+#[idempotent(
+    name = "flight.again",
+    key = "id",
+    retry = "redeliver",
+    retries = 1,
+    backoff(initial = "0s"),
+    skip(fails)
+)]
+async fn again(id: u32, note: &str, fails: bool) -> Result<u32, Oops> {
+    if fails {
+        return Err(Oops::Own(note.to_owned()));
+    }
+    Ok(id)
+}
+
+/// The other payload leads, and has not been told yet that the key is not its own.
+#[tokio::test]
+async fn a_message_is_not_refused_for_a_call_that_does_not_have_its_key() {
+    let idem = temporary().unwrap();
+    idem.scope(async {
+        let failed = again(1, "one", true).await.unwrap_err();
+        assert!(matches!(failed, Oops::Own(_)), "{failed:?}");
+        let mut other = Box::pin(again(1, "other", false));
+        assert!(poll_once(other.as_mut()).await.is_none());
+        let (other, one) = soon(join(other, again(1, "one", false))).await;
+        let error = other.unwrap_err().into_idem();
+        assert!(matches!(error, Error::KeyReused { .. }), "{error:?}");
+        assert_eq!(one.unwrap(), 1);
     })
     .await;
 }

@@ -264,7 +264,7 @@ fn rabbitmq(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> 
 
 /// The broker looks at the time that a message is held with each tick of its channel.
 fn hasty_rabbitmq(folder: &Path, ports: Ports, _: Needs) -> anyhow::Result<Vec<Line>> {
-    let timeout = ", {consumer_timeout, 1000}, {channel_tick_interval, 500}";
+    let timeout = ", {consumer_timeout, 3000}, {channel_tick_interval, 500}";
     rabbitmq_with(folder, ports, timeout)
 }
 

@@ -21,22 +21,20 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use futures_util::future::select;
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use tracing::Span;
 
-use super::attempt::{Attempt, Frame, inside_a_sync_body, runs_inside};
-use super::blocking::{block_on, on_multi_thread_runtime};
+use super::attempt::{Attempt, Frame};
+use super::blocking::block_on;
 use super::body::Run;
 use super::claims::{Asked, Terms};
 use super::lease::{Outdated, Renewed};
 use super::recorded::Recorded;
 use super::report::PendingReport;
 use super::reported::CallerResult;
-use super::single_flight::{Follower, Leader, LeaderEnd};
+use super::single_flight::Leader;
 use super::transaction::Carried;
 use super::unclaimed::Unclaimed;
 use crate::clock::{BoxFuture, until};
@@ -49,16 +47,8 @@ use crate::idem::shared::RunningCall;
 use crate::ledger::{Begun, Leases, LedgerError};
 use crate::message::CallRequest;
 use crate::pause::{Pass, TurnedAway};
-use crate::protocol::{
-    DeadLetter, Fingerprint, Foreseen, Grant, Record, RecordId, Reply, Step, StoredResult,
-};
+use crate::protocol::{DeadLetter, Foreseen, Grant, RecordId, Reply, Step, StoredResult};
 use crate::trace;
-
-/// How often a call asks whether another process is done with the message.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// And how often where the ledger says that the record changed, should it have missed it.
-const HINTED_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The ledger's answer to a step.
 pub(super) type Answer = BoxFuture<'static, Result<Reply, LedgerError>>;
@@ -119,7 +109,7 @@ pub(super) struct Drive {
     pub(super) state: State,
     /// From before the claim to the end: the other calls of the message wait for this one.
     pub(super) leader: Option<Leader>,
-    blocking: bool,
+    pub(super) blocking: bool,
     /// Whether an earlier name or an issuer is looked up before the claim.
     looks_first: bool,
     asked: Asked,
@@ -387,17 +377,6 @@ impl Drive {
         Renewed::start(self.idem(), self.id(), token, terms)
     }
 
-    /// Leads from here on, or returns what to follow.
-    fn lead(&mut self) -> Option<Follower> {
-        let flights = &self.request.idem.shared().flights;
-        let fingerprint = self.request.claim.fingerprint;
-        match flights.enter(self.id(), fingerprint, self.blocking) {
-            Ok(leader) => self.leader = Some(leader),
-            Err(follower) => return Some(follower),
-        }
-        None
-    }
-
     fn waited(&mut self, waited: Result<Waited, LedgerError>) -> Option<Next> {
         match waited {
             Ok(Waited::Elapsed) => None,
@@ -500,92 +479,6 @@ impl Drive {
             }
         };
         Some(Next::Refuse(refusal))
-    }
-
-    /// Waits for the call that leads, and gets what that one gets.
-    fn follow(&mut self, follower: Follower) -> Option<Next> {
-        let is_stuck = runs_inside(self.idem().shared(), self.id()) || self.would_block(&follower);
-        if let (Some(theirs), Some(ours)) = (follower.fingerprint, self.request.claim.fingerprint)
-            && theirs != ours
-        {
-            self.state = self.compare(ours, follower, is_stuck);
-            return None;
-        }
-        if self.handler().in_flight == InFlight::Reject || is_stuck {
-            return Some(Next::Refuse(self.in_progress()));
-        }
-        tracing::debug!(
-            handler = &*self.id().handler,
-            key = &*self.id().key,
-            "waiting for the same message"
-        );
-        self.state = State::Waiting(Box::pin(async move {
-            Ok(match follower.ended().await {
-                LeaderEnd::Done(recorded) => Waited::Done(recorded),
-                LeaderEnd::Other => Waited::Elapsed,
-            })
-        }));
-        None
-    }
-
-    /// Waits behind a call of another message under the same key. Which of the two has the key, the
-    /// ledger says: the other one may be refused yet.
-    fn compare(&self, ours: Fingerprint, other: Follower, is_stuck: bool) -> State {
-        let shared = Arc::clone(self.idem().shared());
-        let id = self.id().clone();
-        State::Waiting(Box::pin(async move {
-            let record = shared.ledger.record(&id).await?;
-            let now = shared.clock.now();
-            let record = record.filter(
-                |record| !matches!(record, Record::Settled(settled) if settled.expired(now)),
-            );
-            let known = record.as_ref().and_then(Record::fingerprint);
-            if known.is_some_and(|known| known != ours) {
-                return Ok(Waited::Answered(Reply::KeyReused));
-            }
-            if is_stuck {
-                return Ok(Waited::Stuck);
-            }
-            // It is read again meanwhile: the other call need not end for the key to be its own.
-            let asleep = shared.clock.sleep(POLL_INTERVAL);
-            select(Box::pin(other.ended()), asleep).await;
-            Ok(Waited::Elapsed)
-        }))
-    }
-
-    /// Whether waiting would hold up the only thread that can end the wait.
-    fn would_block(&self, follower: &Follower) -> bool {
-        (self.blocking || inside_a_sync_body())
-            && follower.polled_on == Some(std::thread::current().id())
-            && !on_multi_thread_runtime()
-    }
-
-    /// Waits until another process may be done with the message, which asking will tell: its lease
-    /// lapses, the ledger says that the record changed, or some time has passed.
-    fn wait_elsewhere(&mut self, lapse: Timestamp) {
-        let shared = self.idem().shared();
-        let lapse = until(lapse, shared.clock.now()).max(Duration::from_millis(1));
-        let Some(changed) = shared.ledger.changed(self.id()) else {
-            return self.sleep(lapse.min(POLL_INTERVAL));
-        };
-        let asleep = shared.clock.sleep(lapse.min(HINTED_INTERVAL));
-        self.state = State::Waiting(Box::pin(async move {
-            select(changed, asleep).await;
-            Ok(Waited::Elapsed)
-        }));
-    }
-
-    /// Waits until the next attempt may start.
-    pub(super) fn sleep_until(&mut self, at: Timestamp) {
-        self.sleep(until(at, self.idem().shared().clock.now()));
-    }
-
-    fn sleep(&mut self, duration: Duration) {
-        let asleep = self.idem().shared().clock.sleep(duration);
-        self.state = State::Waiting(Box::pin(async move {
-            asleep.await;
-            Ok(Waited::Elapsed)
-        }));
     }
 
     /// Notifies people of the letter now, and counts the open letters in the background.

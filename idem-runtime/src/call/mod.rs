@@ -9,6 +9,7 @@ mod claims;
 mod closure;
 mod dropped;
 mod errors;
+mod follow;
 mod gated;
 mod lease;
 mod machine;

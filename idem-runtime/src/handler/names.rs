@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::handler::registry::RegisteredHandler;
 use crate::issuer::record::was_issued;
 use crate::ledger::{Ledger, LedgerError};
-use crate::protocol::{NoteChange, Record, RecordId};
+use crate::protocol::{NoteChange, RecordId};
 
 /// The prefix of the notes.
 const NOTES: &str = "was/";
@@ -156,6 +156,5 @@ async fn is_known(
 ) -> Result<bool, LedgerError> {
     let now = clock.now();
     let record = ledger.record(id).await?;
-    Ok(record
-        .is_some_and(|record| !matches!(record, Record::Settled(settled) if settled.expired(now))))
+    Ok(record.is_some_and(|record| !record.expired(now)))
 }

@@ -157,12 +157,10 @@ pub fn decide(id: &RecordId, record: Option<Record>, step: &Step, facts: &Facts)
 
 /// Decides a claim of `id`.
 pub fn claim(id: &RecordId, record: Option<Record>, wanted: &Claim, facts: &Facts) -> Decision {
-    let record = record
-        .filter(|record| !matches!(record, Record::Settled(settled) if settled.expired(facts.now)));
-    if let (Some(known), Some(given)) = (
-        record.as_ref().and_then(Record::fingerprint),
-        wanted.fingerprint,
-    ) && known != given
+    let record = record.filter(|record| !record.expired(facts.now));
+    if record
+        .as_ref()
+        .is_some_and(|record| record.is_of_another(wanted.fingerprint))
     {
         return keep(Reply::KeyReused);
     }

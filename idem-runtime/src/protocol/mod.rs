@@ -27,6 +27,7 @@ pub use decision::{Change, Decision, Facts, LetterChange, Writes};
 pub use letter::{DeadLetter, DeadLetterId, LetterState, Reason};
 pub use note::{ExpectedNote, Note, NoteChange, check_keys, unnotified_key};
 pub use origin::Origin;
+pub(crate) use record::differ;
 pub use record::{
     Budget, BuryCause, FIRST_VERSION, Fingerprint, Live, OnCrash, Phase, Record, RecordId,
     RedrivenFrom, Settled, Settlement, StoredResult,

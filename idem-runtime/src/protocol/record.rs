@@ -532,10 +532,25 @@ impl Record {
         }
     }
 
-    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
+    /// Returns whether it is settled and its time to live has passed.
+    pub(crate) fn expired(&self, now: Timestamp) -> bool {
+        matches!(self, Record::Settled(settled) if settled.expired(now))
+    }
+
+    /// Returns whether it is another message's than the one with this fingerprint.
+    pub(crate) fn is_of_another(&self, fingerprint: Option<Fingerprint>) -> bool {
+        differ(self.fingerprint(), fingerprint)
+    }
+
+    pub(super) fn fingerprint(&self) -> Option<Fingerprint> {
         match self {
             Record::Live(live) => live.fingerprint,
             Record::Settled(settled) => settled.fingerprint,
         }
     }
+}
+
+/// Returns whether two fingerprints are of two messages. One that is not there is compared with none.
+pub(crate) fn differ(one: Option<Fingerprint>, other: Option<Fingerprint>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one != other)
 }

@@ -109,9 +109,7 @@ impl Group<'_, '_> {
     pub(super) fn take_back(&mut self, back: &TakenBack) -> Result<(), LedgerError> {
         for (record_key, record) in &back.records {
             let (_, location) = self.load(record_key)?;
-            let record = record
-                .clone()
-                .filter(|record| !matches!(record, Record::Settled(old) if old.expired(self.now)));
+            let record = record.clone().filter(|record| !record.expired(self.now));
             self.replace(record_key.clone(), location, record)?;
         }
         for letter in back.letters.values() {

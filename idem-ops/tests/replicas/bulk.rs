@@ -77,6 +77,9 @@ async fn a_job_is_worked_on_by_one_replica_and_shown_by_each() {
     }
 }
 
+/// The sleepers of two services, one of which waits for a run of its job.
+const SLEEPERS: usize = 8;
+
 #[tokio::test]
 async fn a_job_whose_worker_was_killed_is_taken_over_and_counts_each_letter_once() {
     let shared = Shared::new();
@@ -105,6 +108,7 @@ async fn a_job_whose_worker_was_killed_is_taken_over_and_counts_each_letter_once
     let beat = format!("beats/bulk/{}", bulk.id);
     for _ in 0..8 {
         let before = notes.get(&beat).await.unwrap();
+        within(shared.clock.asleep(SLEEPERS)).await;
         shared.clock.advance(Duration::from_secs(10));
         let renewed = async || notes.get(&beat).await.unwrap();
         shared
@@ -113,7 +117,7 @@ async fn a_job_whose_worker_was_killed_is_taken_over_and_counts_each_letter_once
     }
     assert_eq!(there.bulk(bulk.id).await.unwrap(), hangs);
     assert_eq!(heir.begun().len(), 0);
-    dying.kill();
+    dying.kill().await;
     stock.free.send_replace(100);
     let end = watched(&shared, &there, bulk.id, finished).await;
     assert_eq!((end.done, end.failed, end.skipped), (9, 0, 1), "{end:?}");
@@ -160,7 +164,7 @@ async fn letters_of_an_interrupted_batch_that_were_closed_are_not_counted_again(
         }
     })
     .await;
-    dying.kill();
+    dying.kill().await;
 
     // As a kill leaves it: of a batch of three the newest was not reached.
     let letters = one.dead_letters().by("ann");
@@ -248,7 +252,7 @@ async fn a_dead_workers_batch_is_settled_by_a_cancellation() {
     shared
         .until(STEP, async || stock.begun().len(), |begun| *begun == 2)
         .await;
-    dying.kill();
+    dying.kill().await;
     // It takes over nothing on its own.
     let there = Service::read_only(other);
     let cancelling = tokio::spawn({

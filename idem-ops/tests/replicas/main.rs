@@ -20,6 +20,7 @@ use idem_runtime::testing::{ManualClock, MemoryLedger, open_on};
 use idem_runtime::{Error, Filter, Idem, idempotent};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 pub(crate) use idem_test_support::within;
 
@@ -66,6 +67,11 @@ impl Shared {
         process(clock, self.ledger.clone())
     }
 
+    /// Another process, which makes letters, and of which nothing sleeps on the ledger's clock.
+    fn maker(&self) -> Idem {
+        self.process_at(&ManualClock::default())
+    }
+
     /// Another process, whose ledger answers a turn later.
     fn slow_process(&self) -> Idem {
         process(&self.clock, slow::slow(self.ledger.clone()))
@@ -110,8 +116,10 @@ impl Killable {
         within(self.0.as_ref().unwrap().spawn(work)).await.unwrap()
     }
 
-    fn kill(mut self) {
-        self.0.take().unwrap().shutdown_background();
+    async fn kill(mut self) {
+        let runtime = self.0.take().unwrap();
+        let killed = spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(60)));
+        within(killed).await.unwrap();
     }
 }
 

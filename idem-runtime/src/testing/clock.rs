@@ -1,5 +1,6 @@
 //! A clock that moves when it is told to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub struct ManualClock {
     now: Arc<watch::Sender<Timestamp>>,
     /// How far it is ahead of `now`.
     ahead: SignedDuration,
-    sleepers: Arc<watch::Sender<usize>>,
+    /// How many wake at each time.
+    sleepers: Arc<watch::Sender<BTreeMap<Timestamp, usize>>>,
 }
 
 impl Default for ManualClock {
@@ -56,14 +58,16 @@ impl ManualClock {
         clock
     }
 
-    /// Waits until at least so many are asleep on this clock, so that moving it wakes them.
+    /// Waits until at least so many are asleep on this clock, so that moving it wakes them. A sleeper
+    /// whose time has come is awake, even before it does anything.
     pub async fn asleep(&self, sleepers: usize) {
+        let asleep = |wakes: &BTreeMap<Timestamp, usize>| {
+            let now = *self.now.borrow();
+            let later = wakes.iter().rev().take_while(|(wake, _)| **wake > now);
+            later.map(|(_, sleepers)| sleepers).sum::<usize>() >= sleepers
+        };
         // The sender is ours, so the channel is open.
-        let _ = self
-            .sleepers
-            .subscribe()
-            .wait_for(|now| *now >= sleepers)
-            .await;
+        let _ = self.sleepers.subscribe().wait_for(asleep).await;
     }
 }
 
@@ -76,23 +80,32 @@ impl Clock for ManualClock {
         let (clock, wake) = (self.clone(), after(*self.now.borrow(), duration));
         Box::pin(async move {
             let mut now = clock.now.subscribe();
-            let _asleep = Asleep::count(&clock.sleepers);
+            let _asleep = Asleep::count(&clock.sleepers, wake);
             let _ = now.wait_for(|now| *now >= wake).await;
         })
     }
 }
 
-struct Asleep(Arc<watch::Sender<usize>>);
+struct Asleep {
+    sleepers: Arc<watch::Sender<BTreeMap<Timestamp, usize>>>,
+    wake: Timestamp,
+}
 
 impl Asleep {
-    fn count(sleepers: &Arc<watch::Sender<usize>>) -> Self {
-        sleepers.send_modify(|now| *now += 1);
-        Self(Arc::clone(sleepers))
+    fn count(sleepers: &Arc<watch::Sender<BTreeMap<Timestamp, usize>>>, wake: Timestamp) -> Self {
+        sleepers.send_modify(|wakes| *wakes.entry(wake).or_default() += 1);
+        let sleepers = Arc::clone(sleepers);
+        Self { sleepers, wake }
     }
 }
 
 impl Drop for Asleep {
     fn drop(&mut self) {
-        self.0.send_modify(|now| *now -= 1);
+        self.sleepers.send_modify(|wakes| {
+            if let Some(sleepers) = wakes.get_mut(&self.wake) {
+                *sleepers -= 1;
+            }
+            wakes.retain(|_, sleepers| *sleepers > 0);
+        });
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use idem_runtime::clock::{BoxFuture, Clock};
 use idem_runtime::ledger::{
-    Capabilities, ExpectedNote, Filter, Ledger, LedgerError, Note, NoteChange, Swept, check_keys,
-    unnotified_key,
+    Capabilities, ExpectedNote, Filter, Ledger, LedgerError, Note, NoteChange, Swept, Waiting,
+    check_keys, unnotified_key,
 };
 use idem_runtime::protocol::{
     Change, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Step, decide,
@@ -95,11 +95,14 @@ impl FileLedger {
     fn sweep_all(&self, settled: bool, retention: Duration) -> Answer<Swept> {
         let (kept, now) = (&mut *self.kept.lock(), self.clock.now());
         let (mut swept, mut entries) = (Swept::default(), Vec::new());
+        let mut waiting = Waiting::default();
         for id in kept.all(RECORDS, |key, _| record_id(key))? {
             let record = kept.get(&record_key(&id), Record::decode)?;
             if !settled && !matches!(record, Some(Record::Live(_))) {
                 continue;
             }
+            let since = record.as_ref().and_then(Record::waits_since);
+            since.into_iter().for_each(|since| waiting.add(since));
             let (reply, more) = self.decide(kept, &id, &Step::Sweep)?;
             entries.extend(more);
             match reply {
@@ -115,7 +118,7 @@ impl FileLedger {
                 swept.removed += 1;
             }
         }
-        swept.finished = settled;
+        (swept.finished, swept.waiting) = (settled, Some(waiting));
         kept.write(entries)?;
         Ok(swept)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use idem_runtime::ledger::shared::{
     Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written,
 };
-use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
+use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange, Waiting};
 use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -62,6 +62,10 @@ impl Store for Viewer {
 
     async fn remove_due(&self, _: usize) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        self.store.waiting().await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

@@ -11,6 +11,7 @@ pub(crate) enum Script {
     Beat,
     Retire,
     Due,
+    Waiting,
     RemoveDue,
     Letter,
     Letters,
@@ -27,6 +28,7 @@ impl Script {
             self,
             Self::Read
                 | Self::Due
+                | Self::Waiting
                 | Self::Letter
                 | Self::Letters
                 | Self::CountLetters
@@ -40,7 +42,7 @@ macro_rules! lua {
 }
 
 /// The texts, in the order of the scripts.
-pub(crate) const TEXTS: [&str; 15] = [
+pub(crate) const TEXTS: [&str; 16] = [
     lua!("open"),
     lua!("accept"),
     lua!("begin" "row" "read"),
@@ -49,6 +51,7 @@ pub(crate) const TEXTS: [&str; 15] = [
     lua!("begin" "beat"),
     lua!("begin" "retire"),
     lua!("begin" "row" "due"),
+    lua!("begin" "waiting"),
     lua!("begin" "remove_due"),
     lua!("begin" "letter"),
     lua!("begin" "letters"),

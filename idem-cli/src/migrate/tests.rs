@@ -9,7 +9,7 @@ use idem_runtime::ledger::shared::{
     Written,
 };
 use idem_runtime::ledger::{
-    ExpectedNote, Filter, Ledger, Note, NoteChange, SledLedger, StoppedLedger,
+    ExpectedNote, Filter, Ledger, Note, NoteChange, SledLedger, StoppedLedger, Waiting,
 };
 use idem_runtime::outbox::OutboxMessage;
 use idem_runtime::protocol::{
@@ -582,6 +582,10 @@ impl Store for Cut {
 
     async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
         self.call(self.store.remove_due(limit)).await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        self.call(self.store.waiting()).await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

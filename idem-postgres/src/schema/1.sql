@@ -49,6 +49,8 @@ CREATE TABLE idem.record (
     bucket timestamptz,
     -- When time alone may change the record.
     due timestamptz,
+    -- When the message first came, while it waits for its next attempt.
+    waiting timestamptz,
     live boolean NOT NULL,
     handler text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
@@ -64,6 +66,7 @@ CREATE TABLE idem.record (
 ALTER TABLE idem.record ALTER record SET STORAGE EXTERNAL;
 CREATE INDEX record_bucket ON idem.record (bucket) WHERE bucket IS NOT NULL;
 CREATE INDEX record_claimed ON idem.record (claimed) WHERE claimed IS NOT NULL;
+CREATE INDEX record_waiting ON idem.record (waiting) WHERE waiting IS NOT NULL;
 
 -- In texts of letters, `\0` stands for a NUL and `\\` for a backslash.
 CREATE TABLE idem.letter (
@@ -164,8 +167,8 @@ CREATE FUNCTION idem.bucket(bucket timestamptz, due timestamptz, live boolean) R
 CREATE FUNCTION idem.write_rows(
     runner_name text, latest timestamptz, in_attempt boolean,
     row_ids bytea[], row_expected bigint[], row_versions bigint[], row_live boolean[],
-    row_due timestamptz[], row_owned boolean[], row_handlers text[], row_keys text[],
-    row_records bytea[],
+    row_due timestamptz[], row_waiting timestamptz[], row_owned boolean[], row_handlers text[],
+    row_keys text[], row_records bytea[],
     -- The versions of writes that are not made.
     not_made bigint[],
     OUT now timestamptz, OUT in_time boolean, OUT is_attempt boolean, OUT lives boolean,
@@ -206,17 +209,19 @@ BEGIN
         END IF;
         IF row_expected[1] IS NULL THEN
             INSERT INTO idem.record
-                (id, version, owner, claimed, bucket, due, live, handler, key, record)
+                (id, version, owner, claimed, bucket, due, waiting, live, handler, key, record)
             VALUES (row_ids[1], row_versions[1], CASE WHEN row_owned[1] THEN runner_id END,
                 CASE WHEN row_owned[1] THEN row_versions[1] END, date_trunc('minute', row_due[1]),
-                row_due[1], row_live[1], row_handlers[1], row_keys[1], row_records[1])
+                row_due[1], row_waiting[1], row_live[1], row_handlers[1], row_keys[1],
+                row_records[1])
             ON CONFLICT (id) DO NOTHING;
         ELSE
             UPDATE idem.record AS r SET version = row_versions[1],
                 owner = CASE WHEN row_owned[1] THEN runner_id END,
                 claimed = CASE WHEN row_owned[1] THEN row_versions[1] ELSE r.claimed END,
                 bucket = idem.bucket(r.bucket, row_due[1], row_live[1]),
-                due = row_due[1], live = row_live[1], record = row_records[1]
+                due = row_due[1], waiting = row_waiting[1], live = row_live[1],
+                record = row_records[1]
             WHERE r.id = row_ids[1] AND r.version = row_expected[1];
         END IF;
         IF FOUND THEN
@@ -228,13 +233,13 @@ BEGIN
     IF array_position(row_expected, NULL) IS NOT NULL THEN
         WITH added AS (
             INSERT INTO idem.record
-                (id, version, owner, claimed, bucket, due, live, handler, key, record)
+                (id, version, owner, claimed, bucket, due, waiting, live, handler, key, record)
             SELECT w.id, w.version, CASE WHEN w.owned THEN runner_id END,
-                CASE WHEN w.owned THEN w.version END, date_trunc('minute', w.due), w.due, w.live,
-                w.handler, w.key, w.record
-            FROM unnest(row_ids, row_expected, row_versions, row_live, row_due, row_owned,
-                    row_handlers, row_keys, row_records)
-                AS w (id, expected, version, live, due, owned, handler, key, record)
+                CASE WHEN w.owned THEN w.version END, date_trunc('minute', w.due), w.due,
+                w.waiting, w.live, w.handler, w.key, w.record
+            FROM unnest(row_ids, row_expected, row_versions, row_live, row_due, row_waiting,
+                    row_owned, row_handlers, row_keys, row_records)
+                AS w (id, expected, version, live, due, waiting, owned, handler, key, record)
             WHERE w.expected IS NULL AND w.version <> ALL (not_made)
             ORDER BY w.id
             ON CONFLICT (id) DO NOTHING RETURNING version
@@ -247,10 +252,10 @@ BEGIN
                 owner = CASE WHEN w.owned THEN runner_id END,
                 claimed = CASE WHEN w.owned THEN w.version ELSE r.claimed END,
                 bucket = idem.bucket(r.bucket, w.due, w.live),
-                due = w.due, live = w.live, record = w.record
-            FROM unnest(row_ids, row_expected, row_versions, row_live, row_due, row_owned,
-                    row_records)
-                AS w (id, expected, version, live, due, owned, record)
+                due = w.due, waiting = w.waiting, live = w.live, record = w.record
+            FROM unnest(row_ids, row_expected, row_versions, row_live, row_due, row_waiting,
+                    row_owned, row_records)
+                AS w (id, expected, version, live, due, waiting, owned, record)
             WHERE r.id = ANY (row_ids) AND r.id = w.id AND r.version = w.expected
                 AND w.version <> ALL (not_made)
             RETURNING r.version
@@ -265,8 +270,8 @@ END $$;
 CREATE FUNCTION idem.write_all(
     runner_name text, latest timestamptz, in_attempt boolean,
     row_ids bytea[], row_expected bigint[], row_versions bigint[], row_live boolean[],
-    row_due timestamptz[], row_owned boolean[], row_handlers text[], row_keys text[],
-    row_records bytea[],
+    row_due timestamptz[], row_waiting timestamptz[], row_owned boolean[], row_handlers text[],
+    row_keys text[], row_records bytea[],
     letter_versions bigint[], letter_ids uuid[], letter_new boolean[], letter_handlers text[],
     letter_keys text[], letter_states text[], letter_reasons text[], letter_attempts integer[],
     letter_errors text[], letter_first_seen timestamptz[], letter_died_at timestamptz[],
@@ -290,7 +295,7 @@ BEGIN
     );
     SELECT * INTO now, in_time, is_attempt, lives, versions
         FROM idem.write_rows(runner_name, latest, in_attempt, row_ids, row_expected, row_versions,
-            row_live, row_due, row_owned, row_handlers, row_keys, row_records, without_letter);
+            row_live, row_due, row_waiting, row_owned, row_handlers, row_keys, row_records, without_letter);
     IF cardinality(versions) = 0 THEN
         RETURN;
     END IF;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use idem_runtime::ledger::shared::{
     LATEST, Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written, drives_io,
 };
-use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
+use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange, Waiting};
 use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -181,6 +181,10 @@ impl Store for PostgresStore {
 
     async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
         self.remove_due_rows(limit).await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        self.waiting_rows().await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

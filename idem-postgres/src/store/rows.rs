@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use idem_runtime::ledger::LedgerError;
 use idem_runtime::ledger::shared::{Owner, Row, Rows, StoreError};
+use idem_runtime::ledger::{LedgerError, Waiting};
 use idem_runtime::protocol::{Record, RecordId};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -65,6 +65,8 @@ const SWEEP_RUNNERS: &str = concat!(
             SELECT FROM idem.record r WHERE r.claimed >= o.oldest AND r.owner = o.id AND r.live
         )"
 );
+
+const WAITING: &str = "SELECT count(*), min(waiting) FROM idem.record WHERE waiting IS NOT NULL";
 
 /// A row may be due up to ten minutes before its bucket, so that completing it was a heap-only update.
 const REMOVE_DUE: &str = concat!(
@@ -157,6 +159,17 @@ impl PostgresStore {
             Ok(RecordId::new(&*from_text(handler), &*from_text(key)))
         });
         ids.collect::<sqlx::Result<_>>().map_err(of_statement)
+    }
+
+    pub(super) async fn waiting_rows(&self) -> Result<Waiting, StoreError> {
+        let rows = self
+            .reads
+            .rows(sqlx::query(self.schema.sql(WAITING)))
+            .await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+        let read = row.and_then(|row| Ok((row.try_get(0)?, row.try_get::<Option<Time>, _>(1)?)));
+        let (waiting, oldest) = read.map_err(of_statement)?;
+        Ok(Waiting::new(count(waiting), oldest.map(|oldest| oldest.0)))
     }
 
     pub(super) async fn remove_due_rows(&self, most: usize) -> Result<u64, StoreError> {

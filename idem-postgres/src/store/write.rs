@@ -20,10 +20,10 @@ use crate::time::Time;
 
 /// Most batches have neither letters nor notes.
 const ROWS: &str =
-    "SELECT * FROM idem.write_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '{}')";
+    "SELECT * FROM idem.write_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '{}')";
 
 const ALL: &str = "SELECT * FROM idem.write_all($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
-    $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)";
+    $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32)";
 
 /// Makes the statement of a batch in a runner's name, which takes place by `latest` or never.
 pub(crate) fn statement<'q>(
@@ -173,6 +173,7 @@ struct Rows<'q> {
     versions: Vec<i64>,
     live: Vec<bool>,
     due: Vec<Option<Time>>,
+    waiting: Vec<Option<Time>>,
     owned: Vec<bool>,
     handlers: Vec<String>,
     keys: Vec<String>,
@@ -190,6 +191,7 @@ impl<'q> Rows<'q> {
         self.versions.push(write.version.cast_signed());
         self.live.push(write.live);
         self.due.push(write.due.map(Time));
+        self.waiting.push(write.waiting.map(Time));
         self.owned.push(write.owner.is_some());
         self.handlers.push(text(&write.id.handler).into_owned());
         self.keys.push(text(&write.id.key).into_owned());
@@ -203,6 +205,7 @@ impl<'q> Rows<'q> {
             .column(self.versions)
             .column(self.live)
             .column(self.due)
+            .column(self.waiting)
             .column(self.owned)
             .column(self.handlers)
             .column(self.keys)

@@ -1,16 +1,17 @@
--- Makes the writes of a batch whose rows are as expected. ARGV: the runner, and for each write nine
+-- Makes the writes of a batch whose rows are as expected. ARGV: the runner, and for each write ten
 -- arguments, then four for its letter if there is one, then four for each note.
 local runner, count = ARGV[first], tonumber(ARGV[first + 1])
 if call('HGET', tag .. 'u:' .. runner, 'dead') ~= '0' then
     return answer('dead', '')
 end
 local owned, due_rows, past_rows = tag .. 'o:' .. runner, tag .. 'd', tag .. 'x'
+local waiting_rows = tag .. 'dw'
 local at, taken, told_rows = first + 2, {}, {}
 for write = 1, count do
     local id, expected, row, due = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     local live, owns = ARGV[at + 4] == '1', ARGV[at + 5] == '1'
-    local letter, notes = ARGV[at + 6], tonumber(ARGV[at + 7])
-    at = at + 8
+    local waiting, letter, notes = ARGV[at + 6], ARGV[at + 7], tonumber(ARGV[at + 8])
+    at = at + 9
     local is_new = ARGV[at] == '1'
     local encoded, open, closed = ARGV[at + 1], ARGV[at + 2] == '1', ARGV[at + 3]
     if letter ~= '' then
@@ -29,6 +30,11 @@ for write = 1, count do
         end
         if owns then
             call('SADD', owned, id)
+        end
+        if waiting ~= '' then
+            call('ZADD', waiting_rows, waiting, id)
+        elseif expected ~= '' then
+            call('ZREM', waiting_rows, id)
         end
         if expected ~= '' then
             call('ZREM', other, id)

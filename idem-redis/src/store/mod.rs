@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use idem_runtime::ledger::shared::{Rows, Runner, Store, StoreError, Write, Written, drives_io};
-use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange};
+use idem_runtime::ledger::{ExpectedNote, Filter, Note, NoteChange, Waiting};
 use idem_runtime::protocol::{DeadLetter, DeadLetterId, RecordId};
 use jiff::Timestamp;
 use redis::Cmd;
@@ -128,6 +128,10 @@ impl Store for RedisStore {
 
     async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
         self.remove(Script::RemoveDue, limit, |_| {}).await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        self.waiting_rows().await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use idem_runtime::ledger::Waiting;
 use idem_runtime::ledger::shared::{Rows, Runner, StoreError};
 use idem_runtime::protocol::RecordId;
 use jiff::Timestamp;
@@ -70,6 +71,13 @@ impl RedisStore {
                 .arg(until.as_deref().unwrap_or_default());
         });
         Ok(answer.await?.number()? == 1)
+    }
+
+    pub(super) async fn waiting_rows(&self) -> Result<Waiting, StoreError> {
+        let (count, oldest): (u64, String) = self.ask(Script::Waiting, |_| {}).await?.value()?;
+        // The server writes a score of this size in digits alone.
+        let oldest = oldest.parse().ok().map(time);
+        Ok(Waiting::new(count, oldest))
     }
 
     /// Pages follow one another, so that rows that cannot be decoded do not keep others from their turn.

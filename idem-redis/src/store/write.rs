@@ -69,7 +69,13 @@ fn give(command: &mut Cmd, write: &Write, row: &[u8], letter: Option<&[u8]>) {
                 .unwrap_or_default(),
         )
         .arg(u8::from(write.live))
-        .arg(u8::from(write.owner.is_some()));
+        .arg(u8::from(write.owner.is_some()))
+        .arg(
+            write
+                .waiting
+                .map(|waiting| micros(waiting).to_string())
+                .unwrap_or_default(),
+        );
     let id = write
         .letter
         .as_ref()

@@ -84,8 +84,9 @@ impl Idem {
         &self.shared().instance
     }
 
-    /// Returns the messages that wait for their next attempt, as of a second ago, or `None` where
-    /// the ledger does not count them.
+    /// Returns the messages that wait for their next attempt, or `None` where the ledger does not
+    /// count them. They were counted a second ago; on a shared ledger, where counting them takes
+    /// longer than 20 ms, up to 50 times as long ago as it takes.
     pub fn waiting(&self) -> Option<Waiting> {
         *self.shared().waiting.lock()
     }
@@ -135,7 +136,8 @@ impl Idem {
             let swept = self.shared().sweep(1000).await?;
             all.dead_lettered.extend(swept.dead_lettered);
             all.removed += swept.removed;
-            (all.finished, all.waiting) = (swept.finished, swept.waiting);
+            all.finished = swept.finished;
+            all.waiting = swept.waiting.or(all.waiting);
         }
         Ok(all)
     }

@@ -152,7 +152,7 @@ pub trait Ledger: Any + Send + Sync + 'static {
     }
 
     /// Applies [`Step::Sweep`] to every live record, and removes expired records and closed
-    /// letters.
+    /// letters. Now and then it counts the messages that wait for an attempt.
     ///
     /// It visits at most `settled` of the settled records and closed letters; the next call goes on
     /// behind them. Closed letters are removed `retention` after they were closed. The runtime
@@ -237,7 +237,7 @@ pub struct Swept {
     pub removed: u64,
     /// Whether it reached the end of the settled records, so that the next sweep starts over.
     pub finished: bool,
-    /// The messages that wait, if the sweep has seen them all.
+    /// The messages that wait, if this sweep has counted them.
     pub waiting: Option<Waiting>,
 }
 
@@ -252,10 +252,23 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Returns so many messages, of which the oldest first came then.
+    pub fn new(count: u64, oldest: Option<Timestamp>) -> Self {
+        Self { count, oldest }
+    }
+
     /// Adds a message that first came at this time.
     pub fn add(&mut self, first_seen: Timestamp) {
         self.count += 1;
         let oldest = self.oldest.get_or_insert(first_seen);
         *oldest = first_seen.min(*oldest);
+    }
+}
+
+impl FromIterator<Timestamp> for Waiting {
+    fn from_iter<T: IntoIterator<Item = Timestamp>>(first_seen: T) -> Self {
+        let mut waiting = Self::default();
+        first_seen.into_iter().for_each(|at| waiting.add(at));
+        waiting
     }
 }

@@ -90,6 +90,11 @@ impl Live {
         }
     }
 
+    /// Returns when its message first came, if it waits for its next attempt.
+    pub(crate) fn waits_since(&self) -> Option<Timestamp> {
+        matches!(self.phase, Phase::Waiting { .. }).then_some(self.first_seen)
+    }
+
     /// Returns how long it waits for its message to come again. In an outage a broker may hold that
     /// back for longer than the time to live.
     pub(super) fn patience(&self) -> Duration {

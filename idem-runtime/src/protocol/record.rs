@@ -502,6 +502,14 @@ impl Record {
         }
     }
 
+    /// Returns when its message first came, if it waits for its next attempt.
+    pub fn waits_since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Live(live) => live.waits_since(),
+            Self::Settled(_) => None,
+        }
+    }
+
     /// Returns the fencing token of its last claim, or of the write that made it. Each write of a
     /// key has a token at least as large as that of the write before, also after the key was
     /// absent.

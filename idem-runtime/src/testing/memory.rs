@@ -178,6 +178,8 @@ impl Ledger for MemoryLedger {
             kept
         });
         swept.removed += (before - kept.letters.len()) as u64;
+        let waiting = kept.records.values().filter_map(Record::waits_since);
+        swept.waiting = Some(waiting.collect());
         at_once(swept)
     }
 

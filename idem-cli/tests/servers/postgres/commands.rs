@@ -55,6 +55,9 @@ pub(crate) async fn letters_are_looked_at_and_changed_beside_a_service(
         .ended(0);
     let listed = at.json(&["dlq", "list"]).await;
     assert_eq!(listed["total"], 0, "{listed:#}");
+    let waiting = &at.json(&["stats"]).await["backlog"];
+    assert_eq!(waiting["attempts"], 1, "{waiting:#}");
+    assert!(waiting["oldest_attempt"].is_string(), "{waiting:#}");
     Ok(())
 }
 

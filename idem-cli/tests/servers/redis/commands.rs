@@ -53,6 +53,9 @@ pub(crate) async fn letters_are_looked_at_and_changed_beside_a_service(
     at.idem(&["dlq", "redrive", &id, "--why", "mended", "--yes"])
         .await
         .ended(0);
+    let waiting = &at.json(&["stats"]).await["backlog"];
+    assert_eq!(waiting["attempts"], 1, "{waiting:#}");
+    assert!(waiting["oldest_attempt"].is_string(), "{waiting:#}");
     let erase = [
         "erase",
         "orders.place",

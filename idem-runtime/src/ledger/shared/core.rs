@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -48,6 +48,8 @@ pub(super) struct Core<S> {
     pub(super) letter_ids: Mutex<uuid::ContextV7>,
     /// Whether the committer has ended.
     pub(super) ended: watch::Sender<bool>,
+    /// Not before then are the messages that wait counted again.
+    pub(super) count_again: Mutex<Instant>,
     time: Mutex<Told>,
     /// The calls that failed since the last one that did not.
     failures: AtomicU32,
@@ -77,6 +79,7 @@ impl<S: Store> Core<S> {
             waiters: Waiters::default(),
             letter_ids: Mutex::new(uuid::ContextV7::new()),
             ended: watch::Sender::new(false),
+            count_again: Mutex::new(Instant::now()),
             time: Mutex::new(Told {
                 time: Timestamp::MIN,
                 at: now,

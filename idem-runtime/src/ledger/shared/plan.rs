@@ -147,6 +147,7 @@ impl<S: Store> Core<S> {
             None => Some(after(basis.now, ROW_OUTLIVES)),
         };
         let live = matches!(record, Some(Record::Live(_)));
+        let waiting = record.as_ref().and_then(Record::waits_since);
         let running = record.filter(is_running);
         let write = Write {
             id: id.clone(),
@@ -156,6 +157,7 @@ impl<S: Store> Core<S> {
             live,
             due,
             owner: running.is_some().then(|| Runner::clone(basis.runner)),
+            waiting,
             letter,
             notes,
         };
@@ -185,14 +187,10 @@ fn due(record: &Record) -> Option<Timestamp> {
 #[doc(hidden)]
 pub fn first_write(id: RecordId, version: u64, record: &Record) -> Result<Write, LedgerError> {
     Ok(Write {
-        id,
-        expected: None,
-        version,
         record: Some(record.encode()?),
         live: matches!(record, Record::Live(_)),
         due: due(record),
-        owner: None,
-        letter: None,
-        notes: Vec::new(),
+        waiting: record.waits_since(),
+        ..Write::new(id, None, version)
     })
 }

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::error::with_cause;
 use crate::ledger::error::cause;
-use crate::ledger::{ExpectedNote, Filter, LedgerError, Note, NoteChange};
+use crate::ledger::{ExpectedNote, Filter, LedgerError, Note, NoteChange, Waiting};
 use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
 
 /// The store of a [`SharedLedger`](super::SharedLedger): rows with versions that are written if
@@ -107,6 +107,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When they cannot be removed.
     fn remove_due(&self, limit: usize) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Counts the rows that [wait](Write::waiting) for an attempt.
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    fn waiting(&self) -> impl Future<Output = Result<Waiting, StoreError>> + Send;
 
     /// Returns a letter, open or closed.
     ///
@@ -336,6 +342,8 @@ pub struct Write {
     pub due: Option<Timestamp>,
     /// The runner that holds the record's running claim: the one in whose name it is written.
     pub owner: Option<Runner>,
+    /// When the record's message first came, if it waits for its next attempt.
+    pub waiting: Option<Timestamp>,
     /// The letter to write with it. Its marker is among the notes.
     pub letter: Option<LetterWrite>,
     /// The notes to write with it. [Numbered ones](Note) get their numbers when they are recorded.
@@ -353,6 +361,7 @@ impl Write {
             live: false,
             due: None,
             owner: None,
+            waiting: None,
             letter: None,
             notes: Vec::new(),
         }

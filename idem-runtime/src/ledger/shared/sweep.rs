@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use futures_util::future::join_all;
@@ -11,10 +11,12 @@ use jiff::SignedDuration;
 
 use super::core::Core;
 use super::store::{Store, StoreError};
-use crate::ledger::{LedgerError, LedgerErrorKind, Swept};
+use crate::ledger::{LedgerError, LedgerErrorKind, Swept, Waiting};
 use crate::protocol::{RecordId, Reply, Step};
 
 const ROWS_A_PAGE: usize = 1_000;
+/// How many times as long as a count of what waits took nothing is counted.
+const PAUSE_BETWEEN_COUNTS: u32 = 50;
 
 impl<S: Store> Core<S> {
     pub(super) async fn sweep(
@@ -35,6 +37,7 @@ impl<S: Store> Core<S> {
                 break;
             }
         }
+        swept.waiting = self.count_waiting().await?;
         swept.finished = true;
         if limit > 0 {
             let rows = self.remove_due(limit).await?;
@@ -43,6 +46,17 @@ impl<S: Store> Core<S> {
             swept.finished = rows.max(letters) < limit as u64;
         }
         Ok(swept)
+    }
+
+    /// Counts the messages that wait, if it is time to: it takes longer the more there are.
+    async fn count_waiting(&self) -> Result<Option<Waiting>, LedgerError> {
+        let asked = Instant::now();
+        if asked < *self.count_again.lock() {
+            return Ok(None);
+        }
+        let counted = self.ask_again(|| self.store.waiting()).await;
+        *self.count_again.lock() = Instant::now() + asked.elapsed() * PAUSE_BETWEEN_COUNTS;
+        counted.map(Some).map_err(StoreError::of_a_read)
     }
 
     async fn due(&self, limit: usize) -> Result<Vec<RecordId>, LedgerError> {

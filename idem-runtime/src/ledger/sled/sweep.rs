@@ -11,7 +11,7 @@ use super::layout::{CLOSED_LETTER, LIVE, RecordKey};
 use super::shared::Shared;
 use super::store::PAGE;
 use crate::ledger::{LedgerError, Swept, Waiting};
-use crate::protocol::{Change, Live, Phase, Record, RecordId, Reply, Step, decide};
+use crate::protocol::{Change, Live, Record, RecordId, Reply, Step, decide};
 
 pub(super) async fn sweep(
     shared: &Arc<Shared>,
@@ -53,9 +53,9 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
                 Err(error) => return Err(error),
             };
             let Some(live) = live else { continue };
-            if matches!(live.phase, Phase::Waiting { .. }) {
-                waiting.add(live.first_seen);
-            }
+            live.waits_since()
+                .into_iter()
+                .for_each(|since| waiting.add(since));
             let id = live.id();
             if !shared.untouched_by_time(&id, live) {
                 touched.push(id);

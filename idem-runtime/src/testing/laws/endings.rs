@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{PAUSE, Subject, TTL, claim, complete, id, redrive};
+use crate::ledger::Waiting;
 use crate::protocol::{AttemptOutcome, Grant, OnCrash, Reason, Reply, Step, StoredResult};
 
 /// What was recorded is what duplicates get, byte for byte: `()`, `false`, `0` and `None` too.
@@ -90,6 +91,43 @@ pub async fn a_failure_waits_for_its_pause(on: Arc<Subject>) {
     );
     on.clock.advance(PAUSE);
     assert_eq!(on.start("A").await.number, 2);
+}
+
+/// A sweep counts the messages that wait for an attempt, and says when the oldest of them first came. A
+/// ledger need not count them in each sweep.
+pub async fn messages_that_wait_are_counted(on: Arc<Subject>) {
+    let counted = async || loop {
+        if let Some(waiting) = on.ledger.sweep(0, TTL).await.unwrap().waiting {
+            return waiting;
+        }
+        tokio::task::yield_now().await;
+    };
+    let runs = on.start("runs").await;
+    assert_eq!(counted().await, Waiting::default());
+    on.clock.advance(PAUSE);
+    let mut oldest = Vec::new();
+    for (count, key) in (1..).zip(["A", "B"]) {
+        let started = on.start(key).await;
+        on.fail(key, started.token, AttemptOutcome::Failed).await;
+        let waiting = counted().await;
+        assert_eq!(waiting.count, count);
+        oldest.extend(waiting.oldest);
+        on.clock.advance(PAUSE);
+    }
+    assert_eq!(oldest[0], oldest[1]);
+    let again = on.start("A").await;
+    let other = counted().await;
+    assert!(other.count == 1 && other.oldest > Some(oldest[0]));
+    on.step("A", complete(again.token, "1")).await;
+    assert_eq!(counted().await, other);
+    on.fail("runs", runs.token, AttemptOutcome::Outage).await;
+    let first = counted().await;
+    assert!(first.count == 2 && first.oldest < Some(oldest[0]));
+    // What dies waits no longer, and what is redriven waits again.
+    let letter = on.kill("C").await.id;
+    assert_eq!(counted().await.count, 2);
+    on.step("C", redrive(letter)).await;
+    assert_eq!(counted().await.count, 3);
 }
 
 /// However often what the body needs is down, the message has its whole budget, and its pauses. The

@@ -102,6 +102,7 @@ macro_rules! ledger_laws {
             a_result_is_replayed_exactly
             large_values_come_back_whole
             a_failure_waits_for_its_pause
+            messages_that_wait_are_counted
             an_outage_costs_no_attempt
             a_clock_that_steps_back_does_not_lengthen_a_pause
             a_lowered_budget_takes_effect_with_the_next_attempt

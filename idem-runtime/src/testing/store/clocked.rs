@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::clock::Clock;
 use crate::ledger::shared::{Rows, Runner, Store, StoreError, StoreTransaction, Write, Written};
-use crate::ledger::{ExpectedNote, Filter, Note, NoteChange};
+use crate::ledger::{ExpectedNote, Filter, Note, NoteChange, Waiting};
 use crate::protocol::{DeadLetter, DeadLetterId, RecordId};
 use crate::testing::ManualClock;
 
@@ -138,6 +138,11 @@ impl<S: Store, C: ServerClock> Store for ClockedStore<S, C> {
     async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
         self.setter.set().await?;
         self.store.remove_due(limit).await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        self.setter.set().await?;
+        self.store.waiting().await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::refused;
 use crate::clock::after;
 use crate::ledger::shared::{Owner, Row, Rows, Runner, StoreError, StoreErrorKind, Write, Written};
-use crate::ledger::{ExpectedNote, LedgerError, Note, NoteChange, unnotified_key};
+use crate::ledger::{ExpectedNote, LedgerError, Note, NoteChange, Waiting, unnotified_key};
 use crate::protocol::note::number_of;
 use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
 
@@ -56,6 +56,7 @@ pub(super) struct StoredRow {
     record: Option<Vec<u8>>,
     live: bool,
     due: Option<Timestamp>,
+    waiting: Option<Timestamp>,
     owner: Option<Runner>,
 }
 
@@ -198,6 +199,7 @@ impl Kept {
             record: write.record,
             live: write.live,
             due: write.due,
+            waiting: write.waiting,
             owner: write.owner,
         };
         self.rows.insert(write.id, row);
@@ -252,6 +254,10 @@ impl Kept {
             life.until = None;
         }
         is_late
+    }
+
+    pub(super) fn waiting(&self) -> Waiting {
+        self.rows.values().filter_map(|row| row.waiting).collect()
     }
 
     pub(super) fn due(

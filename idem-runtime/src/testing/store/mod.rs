@@ -22,7 +22,7 @@ pub use unreliable::{UnreliableStore, UnreliableTransaction};
 
 use crate::clock::Clock;
 use crate::ledger::shared::{Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written};
-use crate::ledger::{ExpectedNote, Filter, LedgerError, Note, NoteChange};
+use crate::ledger::{ExpectedNote, Filter, LedgerError, Note, NoteChange, Waiting};
 use crate::protocol::{DeadLetter, DeadLetterId, RecordId};
 
 /// The changes that a connection may lag behind before it misses some.
@@ -153,6 +153,10 @@ impl Store for MemoryStore {
 
     async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
         self.at_now(|kept, now| Ok(kept.remove_due(limit, now)))
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        self.at_now(|kept, _| Ok(kept.waiting()))
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

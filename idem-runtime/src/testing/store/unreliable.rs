@@ -10,7 +10,7 @@ use super::network::{Network, StoreCall, StoreFault, refused};
 use crate::ledger::shared::{
     Rows, Runner, Store, StoreError, StoreErrorKind, StoreTransaction, Write, Written,
 };
-use crate::ledger::{ExpectedNote, Filter, Note, NoteChange};
+use crate::ledger::{ExpectedNote, Filter, Note, NoteChange, Waiting};
 use crate::protocol::{DeadLetter, DeadLetterId, RecordId};
 use crate::testing::ManualClock;
 
@@ -146,6 +146,12 @@ impl<S: Store> Store for UnreliableStore<S> {
         let store = self.store();
         let request = async move { store.remove_due(limit).await };
         self.call(StoreCall::RemoveDue, request).await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        let store = self.store();
+        self.call(StoreCall::List, async move { store.waiting().await })
+            .await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::Subject;
 use super::member::{LEASE, Member, live, put, without_record};
 use crate::clock::{Clock, after};
+use crate::ledger::Waiting;
 use crate::ledger::shared::Store;
 
 async fn due<S: Store>(of: &Member<S>) -> Vec<String> {
@@ -67,6 +68,31 @@ pub async fn a_live_row_is_due_when_its_owner_is_late_or_dead<S: Store>(on: Subj
     let taken = live("A", Some(1), 6).owned_by(&other.runner);
     other.write([taken]).await;
     assert_eq!(due(&other).await, ["C"]);
+}
+
+/// The rows that wait are counted, as they were written last, and the oldest message among them tells.
+pub async fn rows_that_wait_are_counted<S: Store>(on: Subject<S>) {
+    let (one, other) = (on.member("one").await, on.member("two").await);
+    let now = on.clock.now();
+    let later = after(now, LEASE);
+    let counted = async || other.store.waiting().await.unwrap();
+    assert_eq!(counted().await, Waiting::default());
+    one.write([
+        live("runs", None, 1).owned_by(&one.runner),
+        live("A", None, 2).waiting(later).due(later),
+        live("B", None, 3).waiting(now),
+    ])
+    .await;
+    assert_eq!(counted().await, Waiting::new(2, Some(now)));
+    one.write([
+        live("B", Some(3), 4).owned_by(&one.runner),
+        live("runs", Some(1), 5).waiting(later),
+    ])
+    .await;
+    assert_eq!(counted().await, Waiting::new(2, Some(later)));
+    one.write([put("A", Some(2), 6)]).await;
+    one.write([put("runs", Some(5), 7)]).await;
+    assert_eq!(counted().await, Waiting::default());
 }
 
 /// No more rows come than were asked for. What was swept makes room for the others.

@@ -136,6 +136,11 @@ pub(super) fn without_record(key: &str, expected: Option<u64>, version: u64) -> 
 }
 
 impl Write {
+    pub(super) fn waiting(mut self, first_seen: Timestamp) -> Self {
+        self.waiting = Some(first_seen);
+        self
+    }
+
     pub(super) fn due(mut self, due: Timestamp) -> Self {
         self.due = Some(due);
         self

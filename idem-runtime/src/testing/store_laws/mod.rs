@@ -72,6 +72,7 @@ macro_rules! store_laws {
             a_live_row_is_due_by_its_time
             a_live_row_is_due_when_its_owner_is_late_or_dead
             rows_that_are_due_come_by_the_page
+            rows_that_wait_are_counted
             only_what_is_due_and_not_live_is_removed
             letters_are_chosen_by_a_filter
             a_letter_is_as_it_was_written_last

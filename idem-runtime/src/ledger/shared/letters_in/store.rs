@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::super::store::{Rows, Runner, Store, StoreError, Write, Written};
 use super::LettersIn;
-use crate::ledger::{ExpectedNote, Filter, Note, NoteChange};
+use crate::ledger::{ExpectedNote, Filter, Note, NoteChange, Waiting};
 use crate::protocol::{DeadLetter, DeadLetterId, RecordId};
 
 impl<S: Store> Store for LettersIn<S> {
@@ -48,6 +48,10 @@ impl<S: Store> Store for LettersIn<S> {
 
     async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
         self.store.remove_due(limit).await
+    }
+
+    async fn waiting(&self) -> Result<Waiting, StoreError> {
+        self.store.waiting().await
     }
 
     async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {

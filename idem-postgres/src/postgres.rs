@@ -20,8 +20,8 @@ use crate::viewer::Viewer;
 /// How many reads of a runtime may be under way beside each other.
 const READS: u32 = 4;
 
-/// The connections of a runtime for writes: a batch waits for nothing but the one before.
-const WRITES: u32 = 2;
+/// The connections of a runtime for writes: batches are written beside each other.
+const WRITES: u32 = 4;
 
 /// The pause before an opening that waits for the server tries again.
 const AGAIN: Duration = Duration::from_millis(500);

@@ -47,7 +47,7 @@ impl<S: Store> Core<S> {
         };
         let mut jobs = vec![job];
         while !jobs.is_empty() {
-            let Left { again, trouble, .. } = Round::run(&self, jobs).await;
+            let Left { again, trouble } = Round::run(&self, jobs).await;
             jobs = again;
             if trouble.is_some() {
                 break;

@@ -1,48 +1,36 @@
-//! The task that makes the steps of this process that are not asked for alone, one batch after the
-//! other. A batch is what was asked for while the one before was written.
+//! The task that makes the steps of this process that are not asked for alone, in rounds. A round is
+//! what was asked for while others were written.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use super::core::Core;
-use super::job::{Job, NotesJob};
+use super::job::{Job, NotesJob, StepJob};
 use super::queue::Batch;
 use super::round::{Left, Round};
 use super::store::{Store, StoreError, StoreErrorKind};
 
-/// How long callers are waited for at most.
-const GATHERING: Duration = Duration::from_millis(1);
+/// How many rounds are under way beside each other. With one, most callers wait for two commits a step:
+/// the one that is under way, and their own.
+const ROUNDS: usize = 4;
 
 /// Works until the ledger is closed and no job waits.
 pub(super) async fn run<S: Store>(core: Arc<Core<S>>) {
     let _guard = Guard(&*core);
-    while let Some(batch) = core.queue.take(core.clock()).await {
-        let (start, mut answered) = (Instant::now(), 0);
-        match batch {
-            Batch::Steps(jobs) => {
-                let Left {
-                    mut again,
-                    trouble,
-                    wrote,
-                } = Round::run(&core, jobs).await;
-                if let Some(error) = &trouble {
-                    let late = again.extract_if(.., |job| core.is_late(job.since));
-                    late.for_each(|job| {
-                        core.own.doubt(&job.id);
-                        job.give_up(error);
-                    });
-                }
-                answered = wrote;
-                core.queue.put_back(again.into_iter().map(Job::Step));
-                if trouble.is_some() {
-                    core.pause().await;
-                }
+    let (mut rounds, mut is_empty) = (FuturesUnordered::new(), false);
+    while !is_empty || !rounds.is_empty() {
+        let may_begin = !is_empty && rounds.len() < ROUNDS;
+        tokio::select! {
+            // A round may leave jobs.
+            Some(()) = rounds.next() => is_empty = false,
+            batch = core.queue.take(core.clock()), if may_begin => match batch {
+                Some(Batch::Steps(jobs)) => rounds.push(round(&core, jobs)),
+                Some(Batch::Notes(job)) => notes(&core, job).await,
+                None => is_empty = true,
             }
-            Batch::Notes(job) => notes(&core, job).await,
         }
-        // A small part of what a batch takes, if none of them has a next step.
-        let most = (start.elapsed() / 8).min(GATHERING);
-        core.queue.gather(answered, most).await;
     }
     if core.own.is_empty() && core.queue.is_none_alone() {
         // Others need not wait for the lease of a process that holds nothing.
@@ -50,6 +38,22 @@ pub(super) async fn run<S: Store>(core: Arc<Core<S>>) {
         let _ = core.ask(core.store.retire(&runner, None)).await;
     }
     core.store.close().await;
+}
+
+async fn round<S: Store>(core: &Arc<Core<S>>, jobs: Vec<StepJob>) {
+    let ids: Vec<_> = jobs.iter().map(|job| job.id.clone()).collect();
+    let Left { mut again, trouble } = Round::run(core, jobs).await;
+    if let Some(error) = &trouble {
+        let late = again.extract_if(.., |job| core.is_late(job.since));
+        late.for_each(|job| {
+            core.own.doubt(&job.id);
+            job.give_up(error);
+        });
+    }
+    core.queue.round_ended(&ids, again);
+    if trouble.is_some() {
+        core.pause().await;
+    }
 }
 
 async fn notes<S: Store>(core: &Core<S>, job: NotesJob) {

@@ -1,8 +1,6 @@
 //! What waits for the committer.
 
 use std::collections::{HashSet, VecDeque};
-use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -19,10 +17,6 @@ use crate::protocol::RecordId;
 const JOBS_A_BATCH: usize = 256;
 const BYTES_A_BATCH: usize = 4 << 20;
 
-/// How many callers are waited for: on PostgreSQL it makes first calls of 16 callers faster by an
-/// eighth, and those of 256 slower by a quarter.
-const FEW: RangeInclusive<usize> = 2..=32;
-
 /// Jobs in the order in which they were asked for.
 #[derive(Default)]
 pub(super) struct Queue {
@@ -35,6 +29,8 @@ struct Waiting {
     jobs: VecDeque<Job>,
     /// The records of steps that callers make themselves.
     alone: Vec<RecordId>,
+    /// The records of the committer's rounds.
+    rounds: HashSet<RecordId, RandomState>,
     closed: bool,
     ended: bool,
 }
@@ -48,7 +44,7 @@ pub(super) struct Alone<'q> {
 
 /// What the committer does next.
 pub(super) enum Batch {
-    /// Steps of different records.
+    /// Steps of different records, none of which is under way.
     Steps(Vec<StepJob>),
     /// Notes, before which nothing waits.
     Notes(NotesJob),
@@ -78,12 +74,21 @@ impl Queue {
     /// Lets a caller make a step itself, unless something waits.
     pub(super) fn alone(&self, id: &RecordId) -> Option<Alone<'_>> {
         let mut waiting = self.waiting.lock();
-        if waiting.closed || !waiting.jobs.is_empty() || waiting.alone.contains(id) {
+        if waiting.closed || !waiting.jobs.is_empty() || waiting.is_under_way(id) {
             return None;
         }
         waiting.alone.push(id.clone());
         let id = id.clone();
         Some(Alone { queue: self, id })
+    }
+
+    /// Puts the jobs back that a round of the committer leaves, and lets others of its records follow.
+    pub(super) fn round_ended(&self, ids: &[RecordId], again: Vec<StepJob>) {
+        self.put_back(again.into_iter().map(Job::Step));
+        let mut waiting = self.waiting.lock();
+        for id in ids {
+            waiting.rounds.remove(id);
+        }
     }
 
     /// Returns whether no caller makes a step itself.
@@ -117,24 +122,6 @@ impl Queue {
         }
     }
 
-    /// Waits until as many more jobs wait as were answered just now, but not longer than `most`:
-    /// their callers tend to have a next step. Without it, few callers fall into two groups, of which
-    /// one waits while the other is written; of many, enough wait in any case.
-    pub(super) async fn gather(&self, answered: usize, most: Duration) {
-        let (start, all) = (Instant::now(), self.len() + answered);
-        loop {
-            tokio::task::yield_now().await;
-            let is_whole = !FEW.contains(&answered) || self.len() >= all;
-            if is_whole || start.elapsed() >= most {
-                return;
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.waiting.lock().jobs.len()
-    }
-
     /// No more jobs; those that wait are still served.
     pub(super) fn close(&self) {
         self.waiting.lock().closed = true;
@@ -160,8 +147,12 @@ impl Drop for Alone<'_> {
 }
 
 impl Waiting {
-    /// A second job of a record stays for the next batch, and so does all behind notes. What waits for
-    /// a caller does so for as long as a store may take to answer.
+    fn is_under_way(&self, id: &RecordId) -> bool {
+        self.alone.contains(id) || self.rounds.contains(id)
+    }
+
+    /// A second job of a record stays for a later batch, and so does all behind notes. What waits for a
+    /// caller does so for as long as a store may take to answer.
     fn take(&mut self, now: Timestamp) -> Option<Batch> {
         let mut ids = HashSet::<_, RandomState>::default();
         let (mut batch, mut stay, mut bytes) = (Vec::new(), VecDeque::new(), 0);
@@ -171,6 +162,14 @@ impl Waiting {
             match job {
                 Job::Step(step) if self.alone.contains(&step.id) && is_patient(step.since) => {
                     stay.push_back(Job::Step(step));
+                }
+                Job::Step(step) if self.rounds.contains(&step.id) => {
+                    stay.push_back(Job::Step(step));
+                }
+                // They come after all that was asked for before them.
+                Job::Notes(notes) if !self.rounds.is_empty() => {
+                    stay.push_back(Job::Notes(notes));
+                    break;
                 }
                 Job::Notes(notes) if !self.alone.is_empty() && is_patient(notes.since) => {
                     stay.push_back(Job::Notes(notes));
@@ -200,6 +199,7 @@ impl Waiting {
         while let Some(job) = stay.pop_back() {
             self.jobs.push_front(job);
         }
+        self.rounds.extend(ids);
         notes_now.or_else(|| (!batch.is_empty()).then_some(Batch::Steps(batch)))
     }
 }

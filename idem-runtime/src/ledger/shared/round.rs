@@ -25,8 +25,6 @@ pub(super) struct Round<'c, S> {
     again: Vec<StepJob>,
     /// What is wrong with the store.
     trouble: Option<StoreError>,
-    /// How many writes took place.
-    wrote: usize,
 }
 
 /// A job whose row is known: what is there, or assumed.
@@ -39,8 +37,6 @@ pub(super) struct Left {
     pub(super) again: Vec<StepJob>,
     /// What was wrong with the store.
     pub(super) trouble: Option<StoreError>,
-    /// How many writes took place.
-    pub(super) wrote: usize,
 }
 
 impl<'c, S: Store> Round<'c, S> {
@@ -51,7 +47,6 @@ impl<'c, S: Store> Round<'c, S> {
                 return Left {
                     again: jobs,
                     trouble: Some(error),
-                    wrote: 0,
                 };
             }
         };
@@ -61,7 +56,6 @@ impl<'c, S: Store> Round<'c, S> {
             numbered: Timestamp::MAX,
             again: Vec::new(),
             trouble: None,
-            wrote: 0,
         };
         let (ready, now) = round.read(jobs).await;
         let pending = round.decide(ready, now).await;
@@ -69,7 +63,6 @@ impl<'c, S: Store> Round<'c, S> {
         Left {
             again: round.again,
             trouble: round.trouble,
-            wrote: round.wrote,
         }
     }
 
@@ -238,7 +231,6 @@ impl<'c, S: Store> Round<'c, S> {
                 Ok(written) => {
                     metrics::commit(started.elapsed(), batch.len());
                     self.core.told(written.now, asked);
-                    self.wrote += written.versions.len();
                     for (job, planned) in batch {
                         let version = planned.write.version;
                         let took_place = written.versions.contains(&version);

@@ -138,6 +138,7 @@ macro_rules! ledger_laws {
             notes_are_written_together_and_read_in_order
             a_result_and_its_notes_are_one_write
             a_new_letter_has_a_marker_until_it_is_deleted
+            notes_come_after_what_was_asked_before_and_wait_for_nothing_later
             numbers_of_notes_grow_as_they_are_recorded
             a_reader_of_numbered_notes_misses_none
             a_note_whose_key_is_too_long_is_refused

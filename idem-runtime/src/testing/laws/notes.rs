@@ -1,8 +1,11 @@
 //! Laws of the notes.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use super::{PAUSE, Subject, TTL, redrive};
+use futures_util::future::{join, join_all};
+
+use super::{PAUSE, Subject, TTL, claim, complete, id, redrive};
 use crate::ledger::{LedgerError, Note, unnotified_key};
 use crate::protocol::{AttemptOutcome, ExpectedNote, NoteChange, Reply, Step, StoredResult};
 
@@ -303,7 +306,7 @@ pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
             result,
             notes: changes,
         };
-        let refused = on.ledger.apply(&super::id("A"), complete).await;
+        let refused = on.ledger.apply(&id("A"), complete).await;
         assert!(
             matches!(refused, Err(LedgerError::KeyTooLong { .. })),
             "{refused:?}"
@@ -316,7 +319,7 @@ pub async fn a_note_whose_key_is_too_long_is_refused(on: Arc<Subject>) {
     }
     assert_eq!(keys(&on, "", None, 10).await, there);
     assert_eq!(
-        on.step("A", super::complete(running.token, "8")).await,
+        on.step("A", complete(running.token, "8")).await,
         Reply::Recorded,
         "it was still running"
     );
@@ -373,4 +376,41 @@ pub async fn of_many_guarded_writes_one_happens(on: Arc<Subject>) {
         }
         assert_eq!(written, 1, "in round {round}");
     }
+}
+
+/// A write of notes is made after the steps that were asked for before it, and however many follow.
+pub async fn notes_come_after_what_was_asked_before_and_wait_for_nothing_later(on: Arc<Subject>) {
+    const WRITES: usize = 5;
+    let is_done = Cell::new(false);
+    let busy = |caller: usize| {
+        let (on, is_done) = (&on, &is_done);
+        async move {
+            let mut calls = 0;
+            while !is_done.get() {
+                let key = format!("{caller}-{calls}");
+                let started = on.start(&key).await;
+                on.step(&key, complete(started.token, "1")).await;
+                calls += 1;
+                // A ledger in memory is never waited for.
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let notes = async {
+        for number in 0..WRITES {
+            let key = format!("before {number}");
+            let before = on.ledger.apply(&id(&key), Step::Claim(claim()));
+            let change = put(&format!("among/{number}"), b"");
+            let written = on.ledger.write_notes(vec![change], Vec::new());
+            let notes = async {
+                assert!(written.await.unwrap());
+                let record = on.ledger.record(&id(&key)).await.unwrap();
+                assert!(record.is_some(), "it was asked for before");
+            };
+            join(before, notes).await.0.unwrap();
+        }
+        is_done.set(true);
+    };
+    join(notes, join_all((0..16).map(busy))).await;
+    assert_eq!(keys(&on, "among/", None, 10).await.len(), WRITES);
 }

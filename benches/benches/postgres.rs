@@ -1,5 +1,6 @@
 //! The ledger on a real PostgreSQL that waits for its disk, beside bare statements of sqlx on a
 //! connection a caller: `cargo xtask bench --bench postgres`, or one part of it with `-- duplicates`.
+//! `-- delay=1000` makes each commit take a millisecond longer.
 
 #![expect(
     clippy::unwrap_used,
@@ -39,7 +40,7 @@ struct Bench {
 type Part = fn(&Bench);
 
 fn main() {
-    let given: Vec<String> = std::env::args()
+    let mut given: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
@@ -48,7 +49,17 @@ fn main() {
         return child(what, url);
     }
     let runtime = runtime();
-    let settings = [("shared_buffers", "256MB"), ("max_wal_size", "2GB")];
+    let delay: Vec<_> = given
+        .extract_if(.., |given| given.starts_with("delay="))
+        .collect();
+    let delay = delay.first().and_then(|delay| delay.strip_prefix("delay="));
+    let settings = [
+        ("shared_buffers", "256MB"),
+        ("max_wal_size", "2GB"),
+        // Microseconds, for each commit whether or not others are under way.
+        ("commit_delay", delay.unwrap_or("0")),
+        ("commit_siblings", "0"),
+    ];
     let bench = Bench {
         database: runtime.block_on(Database::start(&settings)).unwrap(),
         runtime,

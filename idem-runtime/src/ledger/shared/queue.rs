@@ -141,8 +141,12 @@ impl Queue {
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        self.queue.waiting.lock().alone.retain(|id| *id != self.id);
-        self.queue.bell.notify_one();
+        let mut waiting = self.queue.waiting.lock();
+        waiting.alone.retain(|id| *id != self.id);
+        // The committer's thread is woken for nothing less.
+        if !waiting.jobs.is_empty() {
+            self.queue.bell.notify_one();
+        }
     }
 }
 

@@ -108,7 +108,7 @@ pub trait Store: Send + Sync + 'static {
     /// When they cannot be removed.
     fn remove_due(&self, limit: usize) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Counts the rows that [wait](Write::waiting) for an attempt.
+    /// Counts the rows that [wait](field@Write::waiting) for an attempt.
     ///
     /// # Errors
     /// When they cannot be counted.

@@ -148,7 +148,7 @@ fn two_keys_in_a_batch() {
     });
 }
 
-/// Callers who are alone make their rounds themselves, beside those of others.
+/// The committer and callers who are alone make rounds beside each other.
 #[test]
 fn rounds_beside_each_other() {
     check(Scene {

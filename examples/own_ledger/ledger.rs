@@ -101,8 +101,7 @@ impl FileLedger {
             if !settled && !matches!(record, Some(Record::Live(_))) {
                 continue;
             }
-            let since = record.as_ref().and_then(Record::waits_since);
-            since.into_iter().for_each(|since| waiting.add(since));
+            waiting.extend(record.as_ref().and_then(Record::waits_since));
             let (reply, more) = self.decide(kept, &id, &Step::Sweep)?;
             entries.extend(more);
             match reply {

@@ -256,19 +256,23 @@ impl Waiting {
     pub fn new(count: u64, oldest: Option<Timestamp>) -> Self {
         Self { count, oldest }
     }
+}
 
-    /// Adds a message that first came at this time.
-    pub fn add(&mut self, first_seen: Timestamp) {
-        self.count += 1;
-        let oldest = self.oldest.get_or_insert(first_seen);
-        *oldest = first_seen.min(*oldest);
+/// Adds messages that first came at these times.
+impl Extend<Timestamp> for Waiting {
+    fn extend<T: IntoIterator<Item = Timestamp>>(&mut self, first_seen: T) {
+        for at in first_seen {
+            self.count += 1;
+            let oldest = self.oldest.get_or_insert(at);
+            *oldest = at.min(*oldest);
+        }
     }
 }
 
 impl FromIterator<Timestamp> for Waiting {
     fn from_iter<T: IntoIterator<Item = Timestamp>>(first_seen: T) -> Self {
         let mut waiting = Self::default();
-        first_seen.into_iter().for_each(|at| waiting.add(at));
+        waiting.extend(first_seen);
         waiting
     }
 }

@@ -53,9 +53,7 @@ async fn sweep_live(shared: &Arc<Shared>, swept: &mut Swept) -> Result<(), Ledge
                 Err(error) => return Err(error),
             };
             let Some(live) = live else { continue };
-            live.waits_since()
-                .into_iter()
-                .for_each(|since| waiting.add(since));
+            waiting.extend(live.waits_since());
             let id = live.id();
             if !shared.untouched_by_time(&id, live) {
                 touched.push(id);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use idem_runtime::ledger::shared::{StoreError, StoreErrorKind, UNFINISHED_MIGRATION};
+use idem_runtime::ledger::UNFINISHED_MIGRATION;
+use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use jiff::Timestamp;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::query::Query;
@@ -111,6 +112,10 @@ pub struct Table {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LedgerHealth {
+    /// A name that no other ledger has, except for copies of it: when its tables were made.
+    pub id: String,
+    /// A number that is another one once a process has opened the ledger, or has begun a call.
+    pub changes: u64,
     /// How far the ledger's time is ahead of the server's clock, which was set back.
     pub ahead: Duration,
     /// The processes that beat, by the names of their runners.
@@ -197,7 +202,10 @@ const LEDGER: &str = "SELECT (SELECT (extract(epoch FROM ahead) * 1000)::bigint 
     (SELECT count(*) FROM (SELECT FROM idem.record
         WHERE bucket < idem.time() - interval '1 hour' LIMIT 1001) AS overdue),
     (SELECT last FROM idem.number), EXISTS (SELECT FROM idem.note WHERE key = $1),
-    (SELECT changed_at FROM idem.server)";
+    (SELECT changed_at FROM idem.server),
+    (SELECT (extract(epoch FROM min(since)) * 1000000)::bigint FROM idem.schema_version),
+    (SELECT coalesce(max(id), 0) + coalesce((extract(epoch FROM max(until)) * 1000000)::bigint, 0)
+        FROM idem.runner)";
 
 impl Health {
     pub(crate) async fn ask(
@@ -261,11 +269,15 @@ impl Health {
             let query = unnamed(schema.sql(LEDGER)).bind(UNFINISHED_MIGRATION.as_bytes());
             let row = query.fetch_one(on).await;
             let ledger = row.and_then(|row| {
+                let numbers = number(row.try_get(3)?);
                 Ok(LedgerHealth {
+                    id: format!("{}@{:016x}", schema.name(), row.try_get::<i64, _>(6)?),
+                    // Each of them only grows.
+                    changes: numbers.saturating_add(number(row.try_get(7)?)),
                     ahead: millis(row.try_get(0)?).unwrap_or_default(),
                     living: row.try_get(1)?,
                     overdue: number(row.try_get(2)?),
-                    numbers: number(row.try_get(3)?),
+                    numbers,
                     unfinished_migration: row.try_get(4)?,
                     timeline_changed: row.try_get::<Option<Time>, _>(5)?.map(|Time(at)| at),
                 })

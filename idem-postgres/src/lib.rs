@@ -16,6 +16,6 @@ mod viewer;
 
 pub use postgres::{OpeningLedger, Postgres};
 pub use schema::schema_sql;
-pub use store::PostgresStore;
+pub use store::{Page, PostgresStore};
 pub use transaction::{PostgresTransaction, Transaction, transaction};
 pub use viewer::Viewer;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
-use idem_runtime::ledger::shared::{StoreError, StoreErrorKind, UNFINISHED_MIGRATION};
+use idem_runtime::ledger::UNFINISHED_MIGRATION;
+use idem_runtime::ledger::shared::{StoreError, StoreErrorKind};
 use redis::{Cmd, FromRedisValue, cmd, from_redis_value};
 
 use crate::call::{meta, tag};

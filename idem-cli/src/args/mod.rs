@@ -208,17 +208,17 @@ pub(crate) struct Explain {
 
 #[derive(Debug, Args)]
 pub(crate) struct Migrate {
-    /// The source: a folder, or `redis://host`
+    /// The source: a folder, `postgres://user@host/database` or `redis://host`
     #[arg(long, value_name = "DIR or URL", value_hint = ValueHint::DirPath)]
     pub(crate) from: LedgerPlace,
 
-    /// The name of a source on Redis; `--schema` is the target's
+    /// The name of a source on a server; `--schema` is the target's
     #[arg(long, value_name = "NAME", default_value = "idem")]
     pub(crate) from_schema: String,
 
-    /// The target, as `--ledger` [env: IDEM_LEDGER]
-    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
-    pub(crate) to: Option<LedgerUrl>,
+    /// The target: a folder, or a URL as `--ledger` [env: IDEM_LEDGER]
+    #[arg(long, value_name = "DIR or URL", value_hint = ValueHint::DirPath)]
+    pub(crate) to: Option<LedgerPlace>,
 
     /// Say what would go over, and change nothing
     #[arg(long)]

@@ -1,13 +1,11 @@
-//! Copying: a row, a letter or a note is written where there is none, and is left alone where there
+//! Copying: a record, a letter or a note is written where there is none, and is left alone where there
 //! is the same.
 
 use std::collections::HashMap;
 use std::mem;
 
 use futures_util::StreamExt;
-use idem_runtime::ledger::shared::{LetterWrite, Store, Write, first_write};
-use idem_runtime::ledger::{ExpectedNote, Note, NoteChange, unnotified_key};
-use idem_runtime::protocol::{DeadLetter, Record, RecordId};
+use idem_runtime::ledger::{ExpectedNote, Import, Imported, Note, NoteChange};
 use indicatif::ProgressBar;
 
 use super::source::{Moving, PAGE, Source, Stopped};
@@ -18,14 +16,14 @@ use crate::problem::Problem;
 /// The most writes of a batch, and about the most bytes.
 const ROWS: usize = 500;
 const BYTES: usize = 4 << 20;
-/// How often a row is written that was there, and was gone when it was read.
+/// How often notes are written that changed when they were compared.
 const TRIES: usize = 3;
 
 /// A copy under way.
-pub(super) struct Copier<'a, O, S> {
+pub(super) struct Copier<'a, O, T> {
     pub(super) source: Source<'a, O>,
-    pub(super) target: &'a Target<'a, S>,
-    /// The number of the next write.
+    pub(super) target: &'a T,
+    /// The first number that is set aside and free.
     pub(super) number: u64,
     pub(super) bar: ProgressBar,
     pub(super) tally: Tally,
@@ -33,20 +31,15 @@ pub(super) struct Copier<'a, O, S> {
     bytes: usize,
 }
 
-/// A write that is to be made.
+/// One that is to be written.
 struct Pending {
-    write: Write,
+    item: Import,
     /// What it is, and what its letter is.
     kinds: Vec<Kind>,
 }
 
-impl<'a, O: Stopped, S: Store> Copier<'a, O, S> {
-    pub(super) fn new(
-        source: Source<'a, O>,
-        target: &'a Target<'a, S>,
-        number: u64,
-        bar: ProgressBar,
-    ) -> Self {
+impl<'a, O: Stopped, T: Target> Copier<'a, O, T> {
+    pub(super) fn new(source: Source<'a, O>, target: &'a T, number: u64, bar: ProgressBar) -> Self {
         Self {
             source,
             target,
@@ -132,7 +125,7 @@ impl<'a, O: Stopped, S: Store> Copier<'a, O, S> {
         let mut there = HashMap::new();
         let (end, mut place) = (last.key.clone(), after.map(str::to_owned));
         loop {
-            let page = self.target.notes(place.as_deref(), PAGE).await?;
+            let page = self.target.notes("", place.as_deref(), PAGE).await?;
             let is_last = page.len() < PAGE;
             place = page.last().map(|note| note.key.clone());
             there.extend(page.into_iter().map(|note| (note.key, note.value)));
@@ -146,7 +139,7 @@ impl<'a, O: Stopped, S: Store> Copier<'a, O, S> {
             let kind = Kind::of_note(key);
             match there.get(key) {
                 Some(there) if there == value => same.push(kind),
-                Some(_) => return Err(conflict(&format!("the note `{key}`"))),
+                Some(_) => return Err(conflict::<T>(&format!("the note `{key}`"))),
                 None => {
                     new.push(kind);
                     expected.push(ExpectedNote::absent(&**key));
@@ -162,24 +155,17 @@ impl<'a, O: Stopped, S: Store> Copier<'a, O, S> {
         Ok(true)
     }
 
-    /// A letter is written with a row, so each has one of its own for a while.
     async fn letters(&mut self) -> Result<(), Problem> {
         let mut letters = self.source.ledger.letters();
         while let Some(letter) = letters.next().await {
             match letter? {
                 Err(skip) => self.tally.skipped(skip),
                 Ok(letter) => {
-                    let kind = Kind::of_letter(&letter);
-                    let id = RecordId::new("idem/migration", letter.id.to_string());
+                    let kinds = vec![Kind::of_letter(&letter)];
                     let bytes = letter.payload.as_str().len();
-                    let write = Write {
-                        // The first sweep of a service removes it.
-                        due: Some(self.source.since),
-                        letter: Some(new(letter)),
-                        ..Write::new(id, None, self.take_number())
-                    };
-                    let kinds = vec![kind];
-                    self.push(Pending { write, kinds }, bytes).await?;
+                    let (record, letter) = (None, Some(letter));
+                    let item = Import { record, letter };
+                    self.push(Pending { item, kinds }, bytes).await?;
                 }
             }
         }
@@ -203,22 +189,12 @@ impl<'a, O: Stopped, S: Store> Copier<'a, O, S> {
             id, record, letter, ..
         } = moving;
         let mut kinds = vec![Kind::of_record(&record)];
-        let write = first_write(id, self.take_number(), &record);
-        let mut write = write.map_err(|error| Problem::failed(error.to_string()))?;
-        if let Some(letter) = letter {
-            kinds.push(Kind::OpenLetters);
-            write
-                .notes
-                .push(NoteChange::put(unnotified_key(letter.id), []));
-            write.letter = Some(new(letter));
-        }
-        let bytes = write.record.as_ref().map_or(0, Vec::len);
-        self.push(Pending { write, kinds }, bytes).await
-    }
-
-    fn take_number(&mut self) -> u64 {
-        self.number += 1;
-        self.number - 1
+        kinds.extend(letter.is_some().then_some(Kind::OpenLetters));
+        let encoded = record.encode();
+        let bytes = encoded.map_err(|error| Problem::failed(error.to_string()))?;
+        let record = Some((id, record));
+        let item = Import { record, letter };
+        self.push(Pending { item, kinds }, bytes.len()).await
     }
 
     async fn push(&mut self, pending: Pending, bytes: usize) -> Result<(), Problem> {
@@ -231,79 +207,42 @@ impl<'a, O: Stopped, S: Store> Copier<'a, O, S> {
     }
 
     async fn flush(&mut self) -> Result<(), Problem> {
-        let (mut left, count) = (mem::take(&mut self.batch), self.batch.len());
+        let batch = mem::take(&mut self.batch);
         self.bytes = 0;
-        for _ in 0..TRIES {
-            if left.is_empty() {
-                break;
-            }
-            let writes: Vec<_> = left.iter().map(|pending| pending.write.clone()).collect();
-            let versions = self.target.write(&writes).await?;
-            let (done, there) = left
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (count, first) = (batch.len() as u64, self.number);
+        self.number += count;
+        let items = batch.iter().map(|pending| pending.item.clone()).collect();
+        let came = self.target.write(items, first).await?;
+        for (Pending { item, kinds }, came) in batch.into_iter().zip(came) {
+            let count = match came {
+                Imported::Written => Tally::copied,
+                Imported::Same => Tally::there,
+                Imported::Conflict => return Err(conflict::<T>(&name_of(&item))),
+            };
+            kinds
                 .into_iter()
-                .partition(|pending: &Pending| versions.contains(&pending.write.version));
-            self.count(done, Tally::copied);
-            left = self.compare(there).await?;
+                .for_each(|kind| count(&mut self.tally, kind));
         }
-        if let Some(Pending { write, .. }) = left.first() {
-            return Err(Problem::failed(format!(
-                "the row of {} comes and goes",
-                write.id
-            )));
-        }
-        self.bar.inc(count as u64);
+        self.bar.inc(count);
         Ok(())
     }
+}
 
-    /// Compares what was there already, and returns what is there no more.
-    async fn compare(&mut self, there: Vec<Pending>) -> Result<Vec<Pending>, Problem> {
-        if there.is_empty() {
-            return Ok(there);
-        }
-        let ids = there
-            .iter()
-            .map(|pending| pending.write.id.clone())
-            .collect();
-        let rows = self.target.rows(ids).await?;
-        let (mut gone, mut same) = (Vec::new(), Vec::new());
-        for (pending, row) in there.into_iter().zip(rows) {
-            let Some(row) = row else {
-                gone.push(pending);
-                continue;
-            };
-            let record = row.record.as_ref().map(Record::encode).transpose();
-            let mut is_same = record.is_ok_and(|record| record == pending.write.record);
-            if let Some(LetterWrite { letter, .. }) = &pending.write.letter
-                && is_same
-            {
-                is_same = self.target.letter(letter.id).await?.as_ref() == Some(letter);
-            }
-            if !is_same {
-                return Err(conflict(&pending.write.id.to_string()));
-            }
-            same.push(pending);
-        }
-        self.count(same, Tally::there);
-        Ok(gone)
-    }
-
-    fn count(&mut self, pending: Vec<Pending>, count: fn(&mut Tally, Kind)) {
-        for kind in pending.into_iter().flat_map(|pending| pending.kinds) {
-            count(&mut self.tally, kind);
-        }
+fn name_of(item: &Import) -> String {
+    match (&item.record, &item.letter) {
+        (Some((id, _)), _) => id.to_string(),
+        (None, Some(letter)) => format!("the dead letter {}", letter.id),
+        (None, None) => String::new(),
     }
 }
 
-fn new(letter: DeadLetter) -> LetterWrite {
-    LetterWrite {
-        letter,
-        is_new: true,
-    }
-}
-
-fn conflict(what: &str) -> Problem {
+fn conflict<T: Target>(what: &str) -> Problem {
     Problem::failed(format!(
         "the target has other data for {what}, which was not changed: is it the ledger of another \
-         service? Migrate into an empty one, by another name (`--schema`)"
+         service? Migrate into an empty one, {}",
+        T::ELSEWHERE
     ))
 }

@@ -40,6 +40,11 @@ impl Stopped for StoppedLedger {
     }
 }
 
+/// Reads a note.
+pub(super) fn note(folder: &StoppedLedger, key: &str) -> Result<Option<Vec<u8>>, Problem> {
+    folder.note(key).map_err(|error| cannot_read(&error))
+}
+
 fn cannot_read(error: &LedgerError) -> Problem {
     Problem::failed(format!(
         "the folder cannot be read ({error}): look at it with `idem doctor --data`"

@@ -1,8 +1,7 @@
 //! The marks that a migration leaves in its target: which ledger it is of, and how far it has come; and
 //! that no service may open it yet.
 
-use idem_runtime::ledger::shared::{Store, UNFINISHED_MIGRATION};
-use idem_runtime::ledger::{ExpectedNote, NoteChange};
+use idem_runtime::ledger::{ExpectedNote, NoteChange, UNFINISHED_MIGRATION};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +9,7 @@ use super::source::Stopped;
 use super::target::Target;
 use crate::problem::Problem;
 
-const KEY: &str = "migration/from-folder";
+pub(super) const KEY: &str = "migration/from-folder";
 
 /// The mark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +45,13 @@ impl Mark {
         }
     }
 
-    pub(super) async fn read<S: Store>(target: &Target<'_, S>) -> Result<Option<Self>, Problem> {
-        let Some(value) = target.note(KEY).await? else {
-            return Ok(None);
-        };
-        let mark = serde_json::from_slice(&value);
-        mark.map(Some).map_err(|_| {
+    pub(super) async fn read(target: &impl Target) -> Result<Option<Self>, Problem> {
+        let value = target.note(KEY).await?;
+        value.map(|value| Self::decode(&value)).transpose()
+    }
+
+    pub(super) fn decode(value: &[u8]) -> Result<Self, Problem> {
+        serde_json::from_slice(value).map_err(|_| {
             Problem::failed("a newer `idem` has migrated into this ledger: use that one")
         })
     }
@@ -62,9 +62,7 @@ impl Mark {
     /// When the target has another ledger's contents, or the source was used since.
     pub(super) fn check(&self, source: &impl Stopped) -> Result<(), Problem> {
         let text = if self.source != source.name() {
-            "another ledger was migrated into this one: migrate each into one of its own, by another \
-             name (`--schema`)"
-                .to_owned()
+            "another ledger was migrated into this one: migrate each into one of its own".to_owned()
         } else if self.write != source.last_write() {
             match self.done {
                 Some(done) => format!(
@@ -88,9 +86,9 @@ impl Mark {
     /// # Errors
     /// When others have reserved numbers: a service uses the target. If no run has copied anything,
     /// the target is as it was.
-    pub(super) async fn begin_run<S: Store>(
+    pub(super) async fn begin_run<T: Target>(
         &mut self,
-        target: &Target<'_, S>,
+        target: &T,
         alone: impl AsyncFnOnce() -> Result<(), Problem>,
     ) -> Result<u64, Problem> {
         let has_copied = self.next > 1;
@@ -108,16 +106,20 @@ impl Mark {
         }
         let first = target.reserve(self.numbers).await?;
         let ours = (0..self.runs).any(|run| first == self.next + run * self.numbers);
-        if !ours {
+        // Where the target is held, none but runs that copied have used it since it was marked.
+        if !ours && !(T::IS_HELD && has_copied) {
             if !has_copied {
                 self.remove(target).await?;
             }
             return Err(Problem::failed(if has_copied {
                 "a service has used the target before the migration was done: stop the services, empty \
                  it, and begin again"
+                    .to_owned()
             } else {
-                "a service has used the target: migrate into an empty one, by another name \
-                 (`--schema`), before services use it"
+                format!(
+                    "a service has used the target: migrate into an empty one, {}, before services use it",
+                    T::ELSEWHERE
+                )
             }));
         }
         let before = self.clone();
@@ -127,9 +129,9 @@ impl Mark {
     }
 
     /// Notes that all is there.
-    pub(super) async fn finish<S: Store>(
+    pub(super) async fn finish(
         &mut self,
-        target: &Target<'_, S>,
+        target: &impl Target,
         now: Timestamp,
     ) -> Result<(), Problem> {
         let before = self.clone();
@@ -137,11 +139,7 @@ impl Mark {
         self.write(target, Some(&before)).await
     }
 
-    async fn write<S: Store>(
-        &self,
-        target: &Target<'_, S>,
-        before: Option<&Self>,
-    ) -> Result<(), Problem> {
+    async fn write(&self, target: &impl Target, before: Option<&Self>) -> Result<(), Problem> {
         let expected = match before {
             Some(before) => ExpectedNote::value(KEY, before.bytes()?),
             None => ExpectedNote::absent(KEY),
@@ -163,7 +161,7 @@ impl Mark {
         ))
     }
 
-    async fn remove<S: Store>(&self, target: &Target<'_, S>) -> Result<(), Problem> {
+    async fn remove(&self, target: &impl Target) -> Result<(), Problem> {
         let expected = ExpectedNote::value(KEY, self.bytes()?);
         let changes = [KEY, UNFINISHED_MIGRATION].map(NoteChange::delete);
         let removed = target.write_notes(changes.into(), vec![expected]).await;

@@ -5,7 +5,11 @@
 
 mod copy;
 mod from_folder;
+mod from_postgres;
 mod from_redis;
+mod from_shared;
+mod into_folder;
+mod into_shared;
 mod mark;
 mod source;
 mod tally;
@@ -14,10 +18,12 @@ mod target;
 mod tests;
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use comfy_table::Cell;
 use idem_postgres::Postgres;
 use idem_redis::Redis;
+use idem_runtime::ledger::UNFINISHED_MIGRATION;
 use idem_runtime::ledger::shared::Store;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -29,11 +35,16 @@ use super::problem::Problem;
 use super::progress;
 use super::target::{LedgerPlace, LedgerUrl, OpenError, Server, stopped};
 use copy::Copier;
-use from_redis::StoppedRedis;
+use from_shared::{SourceServer, StoppedServer};
+use into_shared::SharedTarget;
 use mark::Mark;
 use source::{Source, Stopped};
 use tally::{Kind, Skip, Tally};
 use target::Target;
+
+/// Why a ledger is no source.
+const IS_UNFINISHED: &str =
+    "a migration into it is not finished: run that one once more, until it says that all is there";
 
 /// What became of a migration.
 #[derive(Debug, Serialize)]
@@ -63,17 +74,26 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
     }
     let to = match to {
         Some(to) => to,
-        None => LedgerUrl::from_env()?.ok_or_else(|| {
+        None => LedgerPlace::Shared(LedgerUrl::from_env()?.ok_or_else(|| {
             Problem::usage(
-                "where to? Give `--to` and a URL, such as `postgres://user@host/database` or `redis://host`, or set \
-                 IDEM_LEDGER",
+                "where to? Give `--to` and a folder or a URL, such as `postgres://user@host/database` or \
+                 `redis://host`, or set IDEM_LEDGER",
             )
-        })?,
+        })?),
     };
-    let server = to.server(&place.schema)?;
-    if matches!(&from, LedgerPlace::Shared(from) if *from == to) && from_schema == place.schema {
+    let is_same = match (&from, &to) {
+        (LedgerPlace::Shared(from), LedgerPlace::Shared(to)) => {
+            from == to && from_schema == place.schema
+        }
+        (LedgerPlace::Folder(from), LedgerPlace::Folder(to)) => {
+            let [from, to] = [from, to].map(std::fs::canonicalize);
+            from.is_ok_and(|from| to.is_ok_and(|to| from == to))
+        }
+        _ => false,
+    };
+    if is_same {
         return Err(Problem::usage(
-            "the target is the source: give another server, or another name with `--schema`",
+            "the target is the source: give another folder, another server, or another name with `--schema`",
         ));
     }
     let how = How {
@@ -81,22 +101,28 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
         dry_run,
         partial,
     };
+    let target = match &to {
+        LedgerPlace::Folder(folder) => Destination::Folder(folder.clone()),
+        LedgerPlace::Shared(url) => match url.server(&place.schema)? {
+            Server::Postgres(settings) => Destination::Postgres(settings, url.clone()),
+            Server::Redis(settings) => Destination::Redis(settings, url.clone()),
+        },
+    };
     let done = match &from {
         LedgerPlace::Folder(folder) => {
             let folder = stopped(folder).map_err(OpenError::into_problem)?;
-            migrate_to(&folder, server, &to, &how).await?
+            if from_folder::note(&folder, UNFINISHED_MIGRATION)?.is_some() {
+                return Err(Problem::failed(format!("`{from}`: {IS_UNFINISHED}")));
+            }
+            migrate_to(&folder, target, &how).await?
         }
-        LedgerPlace::Shared(url) => {
-            let Server::Redis(settings) = url.server(&from_schema)? else {
-                return Err(Problem::usage(
-                    "a migration begins in a folder or on a Redis: PostgreSQL is not left with `idem migrate`",
-                ));
-            };
-            let redis = StoppedRedis::open(url.clone(), settings).await?;
-            let done = migrate_to(&redis, server, &to, &how).await;
-            redis.close().await;
-            done?
-        }
+        LedgerPlace::Shared(url) => match url.server(&from_schema)? {
+            Server::Postgres(settings) => migrate_from(url, *settings, target, &how).await?,
+            Server::Redis(settings) => {
+                let settings = url.allowed(settings).await?;
+                migrate_from(url, settings, target, &how).await?
+            }
+        },
     };
     let report = Report {
         from: from.to_string(),
@@ -108,16 +134,48 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
     out.answer(&report, |out| page(&report, out))
 }
 
+/// Where a migration goes.
+enum Destination {
+    Folder(PathBuf),
+    Postgres(Box<Postgres>, LedgerUrl),
+    Redis(Redis, LedgerUrl),
+}
+
+async fn migrate_from(
+    url: &LedgerUrl,
+    server: impl SourceServer,
+    target: Destination,
+    how: &How,
+) -> Result<Done, Problem> {
+    let source = StoppedServer::open(url.clone(), server).await?;
+    let done = migrate_to(&source, target, how).await;
+    source.close().await;
+    done
+}
+
 async fn migrate_to(
     source: &impl Stopped,
-    target: Server,
-    url: &LedgerUrl,
+    target: Destination,
     how: &How,
 ) -> Result<Done, Problem> {
     match target {
-        Server::Postgres(settings) => migrate_to_postgres(source, *settings, url, how).await,
-        Server::Redis(settings) => migrate_to_redis(source, settings, url, how).await,
+        Destination::Folder(path) => migrate_to_folder(source, &path, how).await,
+        Destination::Postgres(settings, url) => {
+            migrate_to_postgres(source, *settings, &url, how).await
+        }
+        Destination::Redis(settings, url) => migrate_to_redis(source, settings, &url, how).await,
     }
+}
+
+async fn migrate_to_folder(source: &impl Stopped, path: &Path, how: &How) -> Result<Done, Problem> {
+    let plan = plan(source, into_folder::mark(path)?, how).await?;
+    if let Plan::End(done) = plan {
+        return Ok(done);
+    }
+    let target = into_folder::fill(path)?;
+    let done = carry_out(plan, &target, how, async || Ok(())).await;
+    let closed = target.close().await;
+    done.and_then(|done| closed.map(|()| done))
 }
 
 async fn migrate_to_postgres(
@@ -135,7 +193,7 @@ async fn migrate_to_postgres(
     };
     if !alone().await? && how.dry_run {
         // Its tables would be made.
-        return migrate_to_nothing(source, how).await;
+        return look(source, how).await;
     }
     let store = settings.clone().migrate(!how.dry_run).store().await;
     let store = store.map_err(|error| url.problem(&error))?;
@@ -159,7 +217,7 @@ async fn migrate_to_redis(
         Ok(health.ledger.is_some())
     };
     if !alone().await? && how.dry_run {
-        return migrate_to_nothing(source, how).await;
+        return look(source, how).await;
     }
     let store = settings.clone().store().await;
     let store = store.map_err(|error| url.problem(&error))?;
@@ -175,7 +233,7 @@ fn in_use<'a>(
 ) -> Result<(), Problem> {
     let services: Vec<_> = living
         .into_iter()
-        .filter(|name| !name.starts_with(target::NAME))
+        .filter(|name| !name.starts_with(into_shared::NAME))
         .collect();
     match &services[..] {
         [] => Ok(()),
@@ -207,7 +265,7 @@ struct Done {
 }
 
 /// Looks at what would go over into a ledger that is yet to be made.
-async fn migrate_to_nothing(source: &impl Stopped, how: &How) -> Result<Done, Problem> {
+async fn look(source: &impl Stopped, how: &How) -> Result<Done, Problem> {
     let tally = Source::new(source, how.now).look().await?;
     let before = None;
     Ok(Done { before, tally })
@@ -220,24 +278,39 @@ async fn migrate<S: Store>(
     how: &How,
     alone: impl AsyncFnOnce() -> Result<(), Problem>,
 ) -> Result<Done, Problem> {
-    let target = Target::new(store);
-    let done = migrate_into(source, &target, how, alone).await;
-    target.close().await;
-    done
+    let target = SharedTarget::new(store);
+    let migrating = async {
+        let plan = plan(source, Mark::read(&target).await?, how).await?;
+        carry_out(plan, &target, how, alone).await
+    };
+    let done = migrating.await;
+    let closed = target.close().await;
+    done.and_then(|done| closed.map(|()| done))
 }
 
-async fn migrate_into<S: Store>(
-    ledger: &impl Stopped,
-    target: &Target<'_, S>,
+/// What is left to do once the source was looked at.
+enum Plan<'a, O> {
+    /// Nothing.
+    End(Done),
+    Copy {
+        source: Source<'a, O>,
+        /// How many go over.
+        total: u64,
+        mark: Mark,
+    },
+}
+
+/// Looks at the source. `mark` is what an earlier run has left in the target.
+async fn plan<'a, O: Stopped>(
+    ledger: &'a O,
+    mark: Option<Mark>,
     how: &How,
-    alone: impl AsyncFnOnce() -> Result<(), Problem>,
-) -> Result<Done, Problem> {
-    let mark = Mark::read(target).await?;
+) -> Result<Plan<'a, O>, Problem> {
     if let Some(mark) = &mark {
         mark.check(ledger)?;
         if let Some(done) = mark.done {
             let (before, tally) = (Some(done), Tally::default());
-            return Ok(Done { before, tally });
+            return Ok(Plan::End(Done { before, tally }));
         }
     }
     let since = mark.as_ref().map_or(how.now, |mark| mark.since);
@@ -245,13 +318,36 @@ async fn migrate_into<S: Store>(
     let expected = source.look().await?;
     if how.dry_run {
         let (before, tally) = (None, expected);
-        return Ok(Done { before, tally });
+        return Ok(Plan::End(Done { before, tally }));
     }
     complete(&expected, how.partial)?;
-    let numbers = ledger.last_number() + expected.total() + 1;
-    let mut mark = mark.unwrap_or_else(|| Mark::new(ledger, since, numbers));
+    let total = expected.total();
+    let numbers = ledger.last_number() + total + 1;
+    let mark = mark.unwrap_or_else(|| Mark::new(ledger, since, numbers));
+    Ok(Plan::Copy {
+        source,
+        total,
+        mark,
+    })
+}
+
+async fn carry_out<O: Stopped>(
+    plan: Plan<'_, O>,
+    target: &impl Target,
+    how: &How,
+    alone: impl AsyncFnOnce() -> Result<(), Problem>,
+) -> Result<Done, Problem> {
+    let (source, total, mut mark) = match plan {
+        Plan::End(done) => return Ok(done),
+        Plan::Copy {
+            source,
+            total,
+            mark,
+        } => (source, total, mark),
+    };
+    let ledger = source.ledger;
     let first = mark.begin_run(target, alone).await? + ledger.last_number();
-    let bar = progress::bar(expected.total(), "copied");
+    let bar = progress::bar(total, "copied");
     let mut copier = Copier::new(source, target, first, bar);
     copier.run().await?;
     copier.bar.finish_and_clear();

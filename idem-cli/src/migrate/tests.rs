@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use idem_runtime::ledger::shared::{
-    Rows, Runner, SharedLedger, Store, StoreError, StoreErrorKind, UNFINISHED_MIGRATION, Write,
-    Written,
+    Rows, Runner, SharedLedger, Store, StoreError, StoreErrorKind, Write, Written,
 };
 use idem_runtime::ledger::{
-    ExpectedNote, Filter, Ledger, Note, NoteChange, SledLedger, StoppedLedger, Waiting,
+    ExpectedNote, Filter, Ledger, Note, NoteChange, SledLedger, StoppedLedger, StoppedRecord,
+    UNFINISHED_MIGRATION, Waiting,
 };
 use idem_runtime::outbox::OutboxMessage;
 use idem_runtime::protocol::{
@@ -21,8 +22,10 @@ use idem_runtime::{Error, Idem, idempotent};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
+use super::source::{Items, Source, Stopped};
 use super::tally::{Kind, Skip};
-use super::{Done, How};
+use super::target::Target;
+use super::{Done, How, Plan, into_folder};
 use crate::problem::Problem;
 
 const TTL: Duration = Duration::from_secs(3600);
@@ -242,19 +245,9 @@ async fn all_of_a_folder_goes_over_and_the_folder_stays_as_it_is() {
     }
 }
 
-#[tokio::test]
-async fn services_go_on_with_what_was_migrated() {
-    let place = folder().await;
-    let store = empty();
-    let source = held(&place);
-    migrate(&source, &store, &how()).await.unwrap();
-    let last = source.notes(None, usize::MAX).unwrap();
-    let last = last
-        .iter()
-        .rfind(|note| note.key.starts_with("outbox/"))
-        .unwrap();
-    let idem = open(store.clone()).await.unwrap();
-    // A duplicate gets the result, a dead one its letter, and a discarded one does not run.
+/// Checks that a duplicate gets the result, a dead one its letter, that a discarded one does not run,
+/// and that what is added to the outbox comes behind what was in it.
+async fn goes_on(idem: &Idem) {
     assert_eq!(
         idem.scope(place_order("A-7".to_owned(), 2)).await.unwrap(),
         200
@@ -269,12 +262,27 @@ async fn services_go_on_with_what_was_migrated() {
             "{error:?}"
         );
     }
-    // What is added to the outbox comes behind what was in it, and no number was given out before.
     let message = OutboxMessage::json("orders", "B-1", &1).unwrap();
     idem.outbox().send(message).await.unwrap();
     let keys: Vec<_> = idem.outbox().pending(None, 10).await.unwrap();
     let keys: Vec<_> = keys.iter().map(|entry| entry.message.key.clone()).collect();
     assert_eq!(keys, ["A-1", "A-2", "B-1"]);
+}
+
+#[tokio::test]
+async fn services_go_on_with_what_was_migrated() {
+    let place = folder().await;
+    let store = empty();
+    let source = held(&place);
+    migrate(&source, &store, &how()).await.unwrap();
+    let last = source.notes(None, usize::MAX).unwrap();
+    let last = last
+        .iter()
+        .rfind(|note| note.key.starts_with("outbox/"))
+        .unwrap();
+    let idem = open(store.clone()).await.unwrap();
+    goes_on(&idem).await;
+    // No number was given out before.
     let added = idem
         .notes()
         .list("outbox/", Some(&last.key), 10)
@@ -337,6 +345,123 @@ async fn one_that_was_cut_off_at_any_call_goes_on() {
             }
         }
     }
+}
+
+/// A folder of which so many records can be read, and then none.
+struct Breaks(StoppedLedger, usize);
+
+impl Stopped for Breaks {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn last_write(&self) -> u64 {
+        self.0.last_write()
+    }
+
+    fn last_number(&self) -> u64 {
+        self.0.last_number()
+    }
+
+    fn records(&self) -> Items<'_, StoppedRecord> {
+        let all = Stopped::records(&self.0);
+        let broken = stream::once(async { Err(Problem::failed("it broke off")) });
+        all.take(self.1).chain(broken).boxed_local()
+    }
+
+    fn letters(&self) -> Items<'_, DeadLetter> {
+        Stopped::letters(&self.0)
+    }
+
+    async fn notes(&self, after: Option<&str>, limit: usize) -> Result<Vec<Note>, Problem> {
+        Stopped::notes(&self.0, after, limit).await
+    }
+
+    async fn check_unused(&self) -> Result<(), Problem> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_filled_in_as_many_runs_as_it_takes_and_opens_then() {
+    let place = folder().await;
+    let how = how();
+    let whole = empty();
+    migrate(&held(&place), &whole, &how).await.unwrap();
+    let wanted = seen(&whole).await;
+
+    let filled = tempfile::tempdir().unwrap();
+    let path = filled.path().join("made/here");
+    for records in [0, 1, 500, 600] {
+        let broken = Breaks(held(&place), records);
+        let plan = super::plan(&broken.0, into_folder::mark(&path).unwrap(), &how).await;
+        let Plan::Copy { total, mark, .. } = plan.unwrap() else {
+            panic!("there is something to do")
+        };
+        let source = Source::new(&broken, how.now);
+        let plan = Plan::Copy {
+            source,
+            total,
+            mark,
+        };
+        let target = into_folder::fill(&path).unwrap();
+        let done = super::carry_out(plan, &target, &how, async || Ok(())).await;
+        assert_eq!(refused(done), "it broke off");
+        target.close().await.unwrap();
+        drop(target);
+        let Error::Ledger { source, .. } = Idem::open(&path).unwrap_err() else {
+            panic!("it is the ledger that refuses")
+        };
+        let text = source.to_string();
+        assert!(text.contains("run the same `idem migrate`"), "{text}");
+    }
+    let done = super::migrate_to_folder(&held(&place), &path, &how).await;
+    let tally = done.unwrap().tally;
+    assert_eq!(tally.of(Kind::Results), 601, "{tally:?}");
+    assert!(tally.there.contains_key(&Kind::Results), "{tally:?}");
+    let again = super::migrate_to_folder(&held(&place), &path, &how).await;
+    assert!(again.unwrap().before.is_some());
+
+    // It brings what its own source brought.
+    let store = empty();
+    let source = StoppedLedger::open(&path, 16 << 20).unwrap();
+    assert!(source.last_number() > held(&place).last_number());
+    migrate(&source, &store, &how).await.unwrap();
+    assert!(seen(&store).await == wanted);
+    drop(source);
+    goes_on(&Idem::open(&path).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_a_service_has_used_is_not_filled() {
+    let (source, used) = (folder().await, folder().await);
+    let to = used.path();
+    let text = refused(super::migrate_to_folder(&held(&source), to, &how()).await);
+    assert!(
+        text.contains("a service has used the target") && text.contains("in another folder"),
+        "{text}"
+    );
+    let idem = Idem::open(to).unwrap();
+    assert_eq!(
+        idem.scope(place_order("A-7".to_owned(), 2)).await.unwrap(),
+        200
+    );
+    idem.close().await.unwrap();
+    // What is left of a damaged one is a service's to go on with.
+    std::fs::remove_file(to.join("witness")).unwrap();
+    let text = refused(super::migrate_to_folder(&held(&source), to, &how()).await);
+    assert!(text.contains("its witness cannot be read"), "{text}");
+    assert!(!to.join("witness").exists());
+    // Nothing is made where nothing goes over.
+    let dry = How {
+        dry_run: true,
+        ..how()
+    };
+    let place = tempfile::tempdir().unwrap();
+    let to = place.path().join("dry");
+    let done = super::migrate_to_folder(&held(&source), &to, &dry).await;
+    assert_eq!(done.unwrap().tally.of(Kind::Results), 601);
+    assert!(!to.exists());
 }
 
 #[tokio::test]

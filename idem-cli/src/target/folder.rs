@@ -16,8 +16,8 @@ const ON_LOSS: &str = "restore the folder from a copy; or, to go on with what is
                        missing would run again. If it is refused then, too, nothing of it can be read: move it away, \
                        and start on an empty one";
 
-/// The cache for reading all of a folder once.
-const CACHE: u64 = 64 << 20;
+/// The cache for reading or writing all of a folder once.
+pub(crate) const CACHE: u64 = 64 << 20;
 
 /// The reason why a folder is not opened.
 #[derive(Debug)]
@@ -194,6 +194,12 @@ impl OpenError {
                 ),
                 "put the file itself there, or restore the folder from a copy",
             ),
+            // What to do is its last part.
+            Self::Ledger(LedgerError::Refused { message, .. })
+                if let Some((what, fix)) = message.rsplit_once(": ") =>
+            {
+                say(what.to_owned(), fix)
+            }
             Self::Ledger(error) => say(
                 error.to_string(),
                 "try again, and look at the disk if it stays",

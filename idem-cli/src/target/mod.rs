@@ -14,7 +14,7 @@ use idem_runtime::Idem;
 use url::Url;
 
 pub(crate) use client::Target;
-pub(crate) use folder::{OpenError, copied, open, stays_theirs, stopped};
+pub(crate) use folder::{CACHE, OpenError, copied, open, stays_theirs, stopped};
 pub(crate) use shared::{LedgerPlace, LedgerUrl, Server};
 
 use crate::args::Place;

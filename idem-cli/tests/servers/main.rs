@@ -5,6 +5,7 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+mod moved;
 mod postgres;
 mod redis;
 #[path = "../cli/served.rs"]

@@ -1,5 +1,6 @@
 //! The rows, letters and notes in the database.
 
+mod copy;
 mod letters;
 mod literal;
 mod notes;
@@ -30,6 +31,8 @@ use crate::room::Room;
 use crate::schema::Schema;
 use crate::sessions::Sessions;
 use crate::transaction::{Open, PostgresTransaction, begin};
+
+pub use copy::Page;
 
 /// A store on PostgreSQL, for a [`SharedLedger`](idem_runtime::ledger::shared::SharedLedger).
 ///

@@ -14,7 +14,8 @@ const NOTES: &str = "SELECT key, value, number FROM idem.note
         AND (number IS NULL OR number <= $4)
     ORDER BY key LIMIT $5";
 
-const SETTLED: &str = "SELECT idem.settled_note_number()";
+/// The last of the numbers of notes that can be read.
+pub(super) const SETTLED: &str = "SELECT idem.settled_note_number()";
 
 const RAISE: &str = "SELECT idem.raise_note_number($1)";
 

@@ -9,6 +9,7 @@ pub mod shared;
 #[cfg(feature = "sled")]
 pub(crate) mod sled;
 mod transaction;
+mod unfinished;
 
 use std::any::Any;
 use std::path::Path;
@@ -27,8 +28,10 @@ pub use sled::SledLedger;
 pub(crate) use sled::once_free;
 #[cfg(feature = "sled")]
 #[doc(hidden)]
-pub use sled::{StoppedLedger, StoppedRecord};
+pub use sled::{Import, ImportLedger, Imported, StoppedLedger, StoppedRecord};
 pub use transaction::{Begun, CommitError, Transaction};
+#[doc(hidden)]
+pub use unfinished::UNFINISHED_MIGRATION;
 
 pub use crate::call::{AttemptTransaction, Claims, transaction};
 use crate::clock::BoxFuture;

@@ -1,8 +1,9 @@
-//! A folder that moves into a database.
+//! A folder that moves into a database, and a database that moves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use idem_postgres::Postgres;
 use idem_runtime::notes::NoteChange;
 use idem_runtime::{Filter, Idem};
 use idem_test_support::servers::{Database, Server};
@@ -11,27 +12,17 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
 use super::{at, service};
-use crate::support::{PlaceOrder, Said, bury, command, ended, folder, order, place_order};
+use crate::moved::{claim, fill, goes_on, kill, migrate, small};
+use crate::support::{PlaceOrder, Said, bury, command, folder, order, place_order};
 
-async fn migrate(data: &tempfile::TempDir, database: &Database, more: &[&str]) -> Said {
-    let mut command = command();
-    command.arg("migrate").arg("--from").arg(data.path());
-    ended(command.args(["--to", database.url()]).args(more)).await
-}
-
-fn small(order_no: String) -> PlaceOrder {
-    let note = String::new();
-    PlaceOrder {
-        order_no,
-        qty: 2,
-        note,
-    }
+async fn migrate_folder(data: &tempfile::TempDir, database: &Database, more: &[&str]) -> Said {
+    migrate(&data.path().display().to_string(), database.url(), more).await
 }
 
 pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     let (data, ids) = folder(3).await;
     let idem = Idem::open(data.path())?;
-    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    assert_eq!(idem.scope(place_order(small("S-1"))).await?, 200);
     idem.notes()
         .write(vec![
             NoteChange::put("jobs/~", "1"),
@@ -42,12 +33,14 @@ pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     idem.close().await?;
     let database = Database::empty().await?;
 
-    let dry = migrate(&data, &database, &["--dry-run", "--json"])
+    let dry = migrate_folder(&data, &database, &["--dry-run", "--json"])
         .await
         .well()
         .json();
     assert_eq!(dry["copied"]["open_letters"], 3, "{dry:#}");
-    let people = migrate(&data, &database, &["--dry-run"]).await.well();
+    let people = migrate_folder(&data, &database, &["--dry-run"])
+        .await
+        .well();
     assert!(
         people.out.contains("open letters") && people.out.contains("nothing was changed"),
         "{people:?}"
@@ -58,10 +51,13 @@ pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
         .await?;
     assert_eq!(made, 0, "a dry run makes no tables");
 
-    let done = migrate(&data, &database, &["--json"]).await.well().json();
+    let done = migrate_folder(&data, &database, &["--json"])
+        .await
+        .well()
+        .json();
     assert_eq!(done["copied"], dry["copied"]);
     assert_eq!(done["copied"]["results"], 1, "{done:#}");
-    let again = migrate(&data, &database, &[]).await.well();
+    let again = migrate_folder(&data, &database, &[]).await.well();
     assert!(again.out.contains("nothing was left to do"), "{again:?}");
 
     let idem = service(database.url()).await?;
@@ -70,13 +66,13 @@ pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     assert_eq!(open.iter().map(|letter| letter.id).collect::<Vec<_>>(), ids);
     let reused = PlaceOrder {
         qty: 3,
-        ..small("S-1".into())
+        ..small("S-1")
     };
     assert!(
         idem.scope(place_order(reused)).await.is_err(),
         "its fingerprint went over"
     );
-    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    assert_eq!(idem.scope(place_order(small("S-1"))).await?, 200);
     idem.notes()
         .write(vec![NoteChange::put("jobs/~", "3")])
         .await?;
@@ -86,7 +82,7 @@ pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     idem.close().await?;
     // The service that uses it now keeps the folder from being migrated again in another state.
     Idem::open(data.path())?.close().await?;
-    let since = migrate(&data, &database, &[]).await.ended(1);
+    let since = migrate_folder(&data, &database, &[]).await.ended(1);
     assert!(since.err.contains("used the source since"), "{since:?}");
     Ok(())
 }
@@ -102,30 +98,66 @@ pub(crate) async fn one_that_is_killed_goes_on(_: Arc<Server>) -> anyhow::Result
     bury(&idem, [order("A-1", "out of stock")]).await;
     idem.close().await?;
     let database = Database::empty().await?;
-    let mut killed = 0;
-    for _ in 0..10 {
-        let mut command = command();
-        command.arg("migrate").arg("--from").arg(data.path());
-        let mut child = command.args(["--to", database.url()]).spawn()?;
-        // At any moment: at first before there are tables, later in the middle.
-        sleep(Duration::from_millis(fastrand::u64(10..400))).await;
-        if child.try_wait()?.is_none() {
-            child.start_kill()?;
-            killed += 1;
-        }
-        within(child.wait()).await?;
-    }
-    eprintln!("killed {killed} times");
-    migrate(&data, &database, &[]).await.well();
+    kill(&data.path().display().to_string(), database.url(), &[]).await?;
+    migrate_folder(&data, &database, &[]).await.well();
     let rows = "SELECT count(*) FROM idem.record WHERE handler = 'orders.place'";
     let rows: i64 = sqlx::query_scalar(rows)
         .fetch_one(&mut database.connect().await?)
         .await?;
     assert_eq!(rows, RESULTS + 1);
     let idem = service(database.url()).await?;
-    assert_eq!(idem.scope(place_order(small("S-7".into()))).await?, 200);
+    assert_eq!(idem.scope(place_order(small("S-7"))).await?, 200);
     assert_eq!(idem.dead_letters().list(&Filter::default()).await?.len(), 1);
     idem.close().await?;
+    Ok(())
+}
+
+pub(crate) async fn a_database_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
+    const RESULTS: usize = 1000;
+    let database = Database::empty().await?;
+    let from = database.url();
+    fill(service(from).await?, RESULTS).await?;
+    claim(Postgres::new(from).store().await?, "R-1").await?;
+    let data = tempfile::tempdir()?;
+    let to = data.path().join("shop").display().to_string();
+    let dry = migrate(from, &to, &["--dry-run", "--json"]).await;
+    let dry = dry.well().json();
+    kill(from, &to, &[]).await?;
+    let done = migrate(from, &to, &["--json"]).await.well().json();
+    for (kind, count) in [
+        ("results", RESULTS),
+        ("unfinished", 1),
+        ("dead", 1),
+        ("discarded", 1),
+        ("issued_keys", 1),
+        ("open_letters", 1),
+        ("closed_letters", 1),
+        ("outbox", 1),
+    ] {
+        let of = |done: &serde_json::Value| done[kind].as_u64().unwrap_or(0);
+        assert_eq!(dry["copied"][kind], count, "{dry:#}");
+        let all = of(&done["copied"]) + of(&done["there"]);
+        assert_eq!(all, count as u64, "{done:#}");
+    }
+    assert_eq!(done["skipped"]["leases"], 1, "{done:#}");
+    assert_eq!(done["crashed"], 1, "{done:#}");
+    let again = migrate(from, &to, &[]).await.well();
+    assert!(again.out.contains("nothing was left to do"), "{again:?}");
+    // To another schema of the same database, and from there on.
+    let name = &["--schema", "other"];
+    migrate(from, from, name).await.well();
+    let other = Postgres::new(from).schema("other").ledger();
+    goes_on(Idem::builder().open_with(other).await?, RESULTS).await?;
+    let idem = Idem::open(&to)?;
+    assert_eq!(idem.scope(place_order(small("R-1"))).await?, 200);
+    goes_on(idem, RESULTS).await?;
+    // A service that uses the source now keeps it from being migrated again in another state.
+    let idem = service(from).await?;
+    let living = migrate(from, &to, &[]).await.ended(1);
+    assert!(living.err.contains("is used by 1 process"), "{living:?}");
+    idem.close().await?;
+    let since = migrate(from, &to, &[]).await.ended(1);
+    assert!(since.err.contains("used the source since"), "{since:?}");
     Ok(())
 }
 
@@ -148,10 +180,10 @@ pub(crate) async fn stands(holding: &mut PgConnection) -> anyhow::Result<()> {
 pub(crate) async fn no_service_opens_before_all_is_there(_: Arc<Server>) -> anyhow::Result<()> {
     let (data, _) = folder(1).await;
     let idem = Idem::open(data.path())?;
-    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    assert_eq!(idem.scope(place_order(small("S-1"))).await?, 200);
     idem.close().await?;
     let database = Database::empty().await?;
-    idem_postgres::Postgres::new(database.url()).store().await?;
+    Postgres::new(database.url()).store().await?;
     // It stands at its first row until it is killed.
     let mut admin = database.connect().await?;
     let mut holding = admin.begin().await?;
@@ -172,9 +204,9 @@ pub(crate) async fn no_service_opens_before_all_is_there(_: Arc<Server>) -> anyh
     let doctor = at.idem(&["doctor", "--json"]).await.ended(1);
     assert!(doctor.out.contains("unfinished_migration"), "{doctor:?}");
 
-    migrate(&data, &database, &[]).await.well();
+    migrate_folder(&data, &database, &[]).await.well();
     let idem = service(database.url()).await?;
-    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    assert_eq!(idem.scope(place_order(small("S-1"))).await?, 200);
     idem.close().await?;
     let doctor = at.idem(&["doctor", "--json"]).await;
     assert!(!doctor.out.contains("unfinished_migration"), "{doctor:?}");
@@ -185,21 +217,21 @@ pub(crate) async fn what_is_in_use_is_refused(_: Arc<Server>) -> anyhow::Result<
     let (data, _) = folder(1).await;
     let database = Database::empty().await?;
     let source = Idem::open(data.path())?;
-    let held = migrate(&data, &database, &[]).await.ended(3);
+    let held = migrate_folder(&data, &database, &[]).await.ended(3);
     assert!(held.err.contains("is held by process"), "{held:?}");
     source.close().await?;
     let idem = service(database.url()).await?;
-    let living = migrate(&data, &database, &[]).await.ended(1);
+    let living = migrate_folder(&data, &database, &[]).await.ended(1);
     assert!(living.err.contains("is used by 1 process"), "{living:?}");
-    assert_eq!(idem.scope(place_order(small("S-1".into()))).await?, 200);
+    assert_eq!(idem.scope(place_order(small("S-1"))).await?, 200);
     idem.close().await?;
-    let used = migrate(&data, &database, &[]).await.ended(1);
+    let used = migrate_folder(&data, &database, &[]).await.ended(1);
     assert!(
         used.err.contains("a service has used the target"),
         "{used:?}"
     );
     std::fs::remove_file(data.path().join("witness"))?;
-    let doubtful = migrate(&data, &database, &[]).await.ended(1);
+    let doubtful = migrate_folder(&data, &database, &[]).await.ended(1);
     assert!(doubtful.err.contains("`witness`"), "{doubtful:?}");
     Ok(())
 }

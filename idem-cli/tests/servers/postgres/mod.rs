@@ -24,6 +24,7 @@ pub(crate) fn all() -> Vec<Trial> {
         Any doctor::tells_when_the_timeline_changed,
         Any migrate::a_folder_goes_over,
         Any migrate::one_that_is_killed_goes_on,
+        Any migrate::a_database_goes_over,
         Any migrate::no_service_opens_before_all_is_there,
         Any migrate::what_is_in_use_is_refused,
     ]

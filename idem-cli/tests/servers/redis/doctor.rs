@@ -6,7 +6,8 @@ use idem_test_support::servers::{Needs, REDIS, Server};
 use idem_test_support::within;
 use serde_json::Value;
 
-use super::{at, service, small, tell};
+use super::{at, service, tell};
+use crate::moved::small;
 use crate::support::{At, bury, order, place_order};
 use crate::{kinds, promises};
 

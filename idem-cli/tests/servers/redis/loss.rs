@@ -5,8 +5,9 @@ use std::sync::Arc;
 use idem_ops::service::{AuditAction, Outcome, PageQuery, Service};
 use idem_test_support::servers::Server;
 
-use super::{at, service, small, tell};
+use super::{at, service, tell};
 use crate::kinds;
+use crate::moved::small;
 use crate::support::{At, place_order};
 
 pub(crate) async fn is_found_and_a_person_agrees(server: Arc<Server>) -> anyhow::Result<()> {

@@ -1,23 +1,18 @@
 //! Migrations to a ledger on Redis, and away from it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use idem_redis::Redis;
-use idem_runtime::ledger::shared::{Runner, Store, Write, first_write};
-use idem_runtime::notes::NoteChange;
-use idem_runtime::outbox::OutboxMessage;
-use idem_runtime::protocol::{Budget, Change, Claim, DeadLetterId, Facts, RecordId, Step, decide};
-use idem_runtime::{Filter, Idem};
+use idem_runtime::Idem;
 use idem_test_support::servers::{Database, Kind, Needs, POSTGRES, REDIS, Server, trial_beside};
 use idem_test_support::within;
 use libtest_mimic::Trial;
 use sqlx::Connection;
-use tokio::time::sleep;
 
-use super::{service, small, tell};
+use super::{service, tell};
+use crate::moved::{claim, fill, goes_on, kill, migrate, small};
 use crate::postgres::migrate::{HOLD, stands};
-use crate::support::{PlaceOrder, Said, bury, command, ended, folder, order, place_order};
+use crate::support::{command, folder, place_order};
 
 pub(super) fn to_postgres() -> [Trial; 2] {
     static OTHERS: [&Kind; 1] = [&POSTGRES];
@@ -30,89 +25,6 @@ pub(super) fn to_postgres() -> [Trial; 2] {
         trial_beside(over, &REDIS, Needs::Own, &OTHERS, a_redis_goes_over),
         trial_beside(used, &REDIS, Needs::Own, &OTHERS, used_meanwhile),
     ]
-}
-
-async fn migrate(from: &str, to: &str, more: &[&str]) -> Said {
-    let mut command = command();
-    command.args(["migrate", "--from", from, "--to", to]);
-    ended(command.args(more)).await
-}
-
-/// Fills a ledger with a bit of all, and closes it. `D-1` is a letter.
-async fn fill(idem: Idem, results: usize) -> anyhow::Result<()> {
-    let calls = (0..results).map(|n| idem.scope(place_order(small(format!("S-{n}")))));
-    for call in futures_util::future::join_all(calls).await {
-        call?;
-    }
-    let ids = bury(&idem, ["D-1", "D-2"].map(|key| order(key, "out of stock"))).await;
-    idem.dead_letters().discard(&ids[1], "a test").await?;
-    idem.issuer("orders").issue().await?;
-    idem.outbox()
-        .send(OutboxMessage::json("orders", "S-1", &1)?)
-        .await?;
-    let notes = [("jobs/~", "1"), ("jobs/~", "2"), ("leases/monitor", "it")];
-    let notes = notes.map(|(key, value)| NoteChange::put(key, value));
-    idem.notes().write(notes.into()).await?;
-    Ok(idem.close().await?)
-}
-
-/// Leaves a claim of a process that was killed, and whose lease has ended.
-async fn claim(address: &str, key: &str) -> anyhow::Result<()> {
-    const TTL: Duration = Duration::from_secs(3600);
-    let store = Redis::new(address).store().await?;
-    let (id, runner): (_, Runner) = (RecordId::new("orders.place", key), "killed/1".into());
-    let number = store.reserve(1).await?;
-    let now = store
-        .beat(&runner, Duration::from_millis(1), number)
-        .await?;
-    let facts = Facts::new(now, number, DeadLetterId::from_token(now, number), "killed");
-    let claim = Claim::new("killed", *b"{}", Budget::new(3, TTL), TTL);
-    let decided = decide(&id, None, &Step::Claim(claim), &facts);
-    let Change::Put(record) = decided.record else {
-        anyhow::bail!("{decided:?}")
-    };
-    let write = Write {
-        owner: Some(Runner::clone(&runner)),
-        ..first_write(id, number, &record)?
-    };
-    let written = store.write(&runner, vec![write]).await?;
-    anyhow::ensure!(written.versions == [number]);
-    store.close().await;
-    Ok(())
-}
-
-/// Checks that services go on with what [`fill`] left. It leaves it changed.
-async fn goes_on(idem: Idem, results: usize) -> anyhow::Result<()> {
-    for number in [0, results - 1] {
-        let key = format!("S-{number}");
-        let reused = PlaceOrder {
-            qty: 3,
-            ..small(&*key)
-        };
-        assert!(
-            idem.scope(place_order(reused)).await.is_err(),
-            "its fingerprint went over"
-        );
-        assert_eq!(idem.scope(place_order(small(key))).await?, 200);
-    }
-    let open = idem.dead_letters().list(&Filter::default()).await?;
-    let keys: Vec<_> = open.iter().map(|letter| &*letter.key).collect();
-    assert_eq!(keys, ["D-1"]);
-    assert!(idem.scope(place_order(small("D-2"))).await.is_err());
-    idem.outbox()
-        .send(OutboxMessage::json("orders", "S-2", &2)?)
-        .await?;
-    let pending = idem.outbox().pending(None, 9).await?;
-    let keys: Vec<_> = pending.iter().map(|entry| &*entry.message.key).collect();
-    assert_eq!(keys, ["S-1", "S-2"]);
-    idem.notes()
-        .write(vec![NoteChange::put("jobs/~", "3")])
-        .await?;
-    let jobs = idem.notes().list("jobs/", None, 9).await?;
-    let jobs: Vec<_> = jobs.iter().map(|job| &*job.value).collect();
-    assert_eq!(jobs, [b"1", b"2", b"3"]);
-    assert_eq!(idem.scope(place_order(small("N-1"))).await?, 200);
-    Ok(idem.close().await?)
 }
 
 pub(crate) async fn a_folder_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
@@ -140,7 +52,7 @@ pub(crate) async fn a_folder_goes_over(server: Arc<Server>) -> anyhow::Result<()
 
 async fn a_redis_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
     fill(service(server.address()).await?, 3).await?;
-    claim(server.address(), "R-1").await?;
+    claim(Redis::new(server.address()).store().await?, "R-1").await?;
     let database = Database::empty().await?;
     let (from, to) = (server.address(), database.url());
     let before: u64 = tell(&server, "HGET {idem}m changes").await?;
@@ -208,25 +120,19 @@ pub(crate) async fn one_that_is_killed_goes_on(server: Arc<Server>) -> anyhow::R
     let address = server.address();
     fill(service(address).await?, RESULTS).await?;
     let names = &["--schema", "the [shop]*"];
-    let mut killed = 0;
-    for _ in 0..10 {
-        let mut command = command();
-        command.args(["migrate", "--from", address, "--to", address]);
-        let mut child = command.args(names).spawn()?;
-        // At any moment: at first before there is a ledger, later in the middle.
-        sleep(Duration::from_millis(fastrand::u64(5..200))).await;
-        if child.try_wait()?.is_none() {
-            child.start_kill()?;
-            killed += 1;
-        }
-        within(child.wait()).await?;
-    }
-    eprintln!("killed {killed} times");
+    kill(address, address, names).await?;
     migrate(address, address, names).await.well();
     // And on: its name is full of signs that patterns have.
     let again = ["--from-schema", names[1], "--schema", "third", "--json"];
     let done = migrate(address, address, &again).await.well().json();
     assert_eq!(done["copied"]["results"], RESULTS, "{done:#}");
+    // And into a folder.
+    let data = tempfile::tempdir()?;
+    let to = data.path().join("shop").display().to_string();
+    let third = &["--from-schema", "third"];
+    kill(address, &to, third).await?;
+    migrate(address, &to, third).await.well();
+    goes_on(Idem::open(&to)?, RESULTS).await?;
     let ledger = Redis::new(address).name("third").ledger();
     goes_on(Idem::builder().open_with(ledger).await?, RESULTS).await
 }

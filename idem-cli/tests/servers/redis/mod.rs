@@ -11,7 +11,7 @@ use idem_test_support::servers::{REDIS, Server};
 use libtest_mimic::Trial;
 use redis::{Client, FromRedisValue};
 
-use crate::support::{At, PlaceOrder};
+use crate::support::At;
 
 pub(crate) fn all() -> Vec<Trial> {
     let mut all = crate::tests!["redis" &REDIS;
@@ -37,15 +37,6 @@ async fn service(address: &str) -> anyhow::Result<Idem> {
 /// A place for the command.
 fn at(server: &Server) -> At {
     At::Shared(server.address().to_owned())
-}
-
-/// An order that can be placed.
-fn small(order_no: impl Into<String>) -> PlaceOrder {
-    PlaceOrder {
-        order_no: order_no.into(),
-        qty: 2,
-        note: String::new(),
-    }
 }
 
 /// Sends a command, written as in a shell without quotes.

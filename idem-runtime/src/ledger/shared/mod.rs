@@ -47,7 +47,6 @@ pub use store::{
     Write, Written,
 };
 #[doc(hidden)]
-pub use unfinished::UNFINISHED_MIGRATION;
 
 /// How long after it was asked for a write may still take place, whatever became of its answer. A
 /// store sees to it, with the timeouts of its server and its connections.

@@ -1,11 +1,8 @@
-//! A store that a migration is yet to fill: no service may open it before all is there.
+//! Opening a store, unless a migration is yet to fill it.
 
 use super::core::Core;
 use super::store::{Store, StoreError, StoreErrorKind};
-
-/// The key of the note that a migration leaves in its store until all is copied.
-#[doc(hidden)]
-pub const UNFINISHED_MIGRATION: &str = "migration/unfinished";
+use crate::ledger::unfinished::{NOT_ALL_IS_THERE, UNFINISHED_MIGRATION};
 
 impl<S: Store> Core<S> {
     /// Begins to beat, unless a migration into the store is unfinished.
@@ -29,10 +26,6 @@ impl<S: Store> Core<S> {
         if notes.await?.iter().all(|note| note.key != key) {
             return Ok(());
         }
-        Err(StoreError::new(
-            StoreErrorKind::Refused,
-            "a migration into it is not finished, and the messages of keys that are yet to be copied \
-             would run again: run the same `idem migrate` once more, until it says that all is there",
-        ))
+        Err(StoreError::new(StoreErrorKind::Refused, NOT_ALL_IS_THERE))
     }
 }

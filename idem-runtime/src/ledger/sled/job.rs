@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::import::{Import, Imported};
 use super::layout::RecordKey;
 use crate::ledger::{ExpectedNote, LedgerError, NoteChange};
 use crate::protocol::{RecordId, Reply, Step};
@@ -31,7 +32,16 @@ pub(super) enum Job {
         expected: Vec<ExpectedNote>,
         done: Done<bool>,
     },
+    /// Takes over what another ledger has kept, and sets numbers aside.
+    Import {
+        items: Vec<Import>,
+        numbers: u64,
+        done: Done<TakenOver>,
+    },
 }
+
+/// The first of the numbers that were set aside, and what came of each item.
+pub(super) type TakenOver = (u64, Vec<Imported>);
 
 /// How much was removed, and whether that was all.
 pub(super) type Expired = (u64, bool);
@@ -44,6 +54,7 @@ pub(super) enum Answer {
     Step(Done<Reply>, Result<Reply, LedgerError>),
     Expire(Done<Expired>, Result<Expired, LedgerError>),
     Notes(Done<bool>, bool),
+    Import(Done<TakenOver>, TakenOver),
 }
 
 impl Job {
@@ -52,6 +63,7 @@ impl Job {
             Job::Step { done, .. } => drop(done.send(Err(error.clone()))),
             Job::Expire { done, .. } => drop(done.send(Err(error.clone()))),
             Job::Notes { done, .. } => drop(done.send(Err(error.clone()))),
+            Job::Import { done, .. } => drop(done.send(Err(error.clone()))),
         }
     }
 
@@ -60,6 +72,7 @@ impl Job {
         match self {
             Job::Step { step, .. } => step.weight(),
             Job::Notes { changes, .. } => NoteChange::weight(changes),
+            Job::Import { items, .. } => items.len(),
             Job::Expire { .. } => 0,
         }
     }
@@ -71,6 +84,7 @@ impl Answer {
             Answer::Step(done, reply) => drop(done.send(reply)),
             Answer::Expire(done, expired) => drop(done.send(expired)),
             Answer::Notes(done, written) => drop(done.send(Ok(written))),
+            Answer::Import(done, taken) => drop(done.send(Ok(taken))),
         }
     }
 
@@ -80,6 +94,7 @@ impl Answer {
             Answer::Step(done, _) => drop(done.send(Err(error.clone()))),
             Answer::Expire(done, _) => drop(done.send(Err(error.clone()))),
             Answer::Notes(done, _) => drop(done.send(Err(error.clone()))),
+            Answer::Import(done, _) => drop(done.send(Err(error.clone()))),
         }
     }
 }

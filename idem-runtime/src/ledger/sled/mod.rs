@@ -15,6 +15,7 @@ mod filters;
 mod folder;
 mod group;
 mod held;
+mod import;
 mod job;
 mod journal;
 mod layout;
@@ -51,17 +52,19 @@ pub(crate) use held::once_free;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;
-use layout::{CLOSED_LETTER, OPEN_LETTER, RecordKey, letter_key};
+use layout::{CLOSED_LETTER, OPEN_LETTER, RecordKey, letter_key, note_key};
 use opening::Opened;
 use queue::Queue;
 use shared::{Shared, Waiting};
 use witness::Witness;
 
+pub use import::{Import, ImportLedger, Imported};
 pub use stopped::{StoppedLedger, StoppedRecord};
 
 use super::{Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::failpoint;
+use crate::ledger::unfinished::{NOT_ALL_IS_THERE, UNFINISHED_MIGRATION};
 use crate::ledger::{Filter, check_keys};
 use crate::protocol::{
     Change, Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step, decide_claim,
@@ -89,11 +92,29 @@ impl SledLedger {
         clock: Arc<dyn Clock>,
         instance: String,
     ) -> Result<Self, LedgerError> {
+        Self::open_for(Purpose::Service, path, cache_bytes, clock, instance)
+    }
+
+    fn open_for(
+        purpose: Purpose,
+        path: &Path,
+        cache_bytes: u64,
+        clock: Arc<dyn Clock>,
+        instance: String,
+    ) -> Result<Self, LedgerError> {
         limit::survive();
         let folder = Folder::hold(path)?;
-        let acknowledged = Witness::read(&folder)?;
+        let witnessed = Witness::read(&folder)?;
+        let acknowledged = match purpose {
+            Purpose::Service => witnessed,
+            // Whether to go on with what is left of a damaged folder is decided by its service.
+            Purpose::Import => Some(witnessed.unwrap_or(0)),
+        };
         let (store, log) = recovery::begin(&folder, cache_bytes, acknowledged)?;
-        let opened = Opened::read(&store, path, acknowledged);
+        let opened = Opened::read(&store, path, acknowledged).and_then(|opened| {
+            purpose.allows(&store, path)?;
+            Ok(opened)
+        });
         let (store, opened) = store.unless_poisoned(opened).map_err(|error| match error {
             LedgerError::Poisoned { path, detail } => LedgerError::Damaged { path, detail },
             other => other,
@@ -116,7 +137,7 @@ impl SledLedger {
         log.sync_data().map_err(|error| folder.refused(&error))?;
         failpoint::point!(OPEN_SYNCED);
         // The witness comes last: where there is one, all that it speaks of has a durable name.
-        folder.sync_names(acknowledged.is_none())?;
+        folder.sync_names(witnessed.is_none())?;
         failpoint::point!(NAMED);
         let witness =
             Witness::start(&folder, state.meta.group).map_err(|error| folder.refused(&error))?;
@@ -156,6 +177,29 @@ impl SledLedger {
         verify::in_background(Arc::downgrade(&opened.shared), unverified)
             .map_err(|error| opened.shared.folder.refused(&error))?;
         Ok(opened)
+    }
+}
+
+/// Why a folder is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To answer calls.
+    Service,
+    /// To take over what another ledger has kept.
+    Import,
+}
+
+impl Purpose {
+    /// Checks that a migration into the folder is finished, unless this is one.
+    fn allows(self, store: &store::Store, path: &Path) -> Result<(), LedgerError> {
+        let mark = note_key(UNFINISHED_MIGRATION);
+        if self == Self::Import || store.raw(&mark)?.is_none() {
+            return Ok(());
+        }
+        Err(LedgerError::Refused {
+            message: format!("`{}`: {NOT_ALL_IS_THERE}", path.display()),
+            source: None,
+        })
     }
 }
 

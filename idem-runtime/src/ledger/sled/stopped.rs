@@ -4,11 +4,13 @@ use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 
+use minicbor::bytes::ByteVec;
+
 use super::filters::{Bucket, Index};
 use super::folder::Folder;
 use super::journal::Running;
 use super::layout::{
-    CLOSED_LETTER, Counts, DEAD, LIVE, Meta, OPEN_LETTER, RecordKey, SETTLED, bucket_in,
+    CLOSED_LETTER, Counts, DEAD, LIVE, Meta, OPEN_LETTER, RecordKey, SETTLED, bucket_in, note_key,
 };
 use super::opening::Opened;
 use super::store::{PAGE, Store};
@@ -111,6 +113,15 @@ impl StoppedLedger {
     /// When they cannot be read.
     pub fn notes(&self, after: Option<&str>, limit: usize) -> Result<Vec<Note>, LedgerError> {
         list::notes(&self.store, "", after, limit)
+    }
+
+    /// Returns the value of a note.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn note(&self, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        let value: Option<ByteVec> = self.store.get(&note_key(key))?;
+        Ok(value.map(Into::into))
     }
 
     /// Reads the record that is settled under a key, if it is the one that counts. `address` is where

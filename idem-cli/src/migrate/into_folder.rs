@@ -1,0 +1,82 @@
+//! A folder as the target. It is held, so that no service can use it meanwhile.
+
+use std::fs;
+use std::path::Path;
+
+use idem_runtime::ledger::{
+    ExpectedNote, Import, ImportLedger, Imported, Ledger, LedgerError, Note, NoteChange,
+};
+
+use super::from_folder::note;
+use super::mark::{KEY, Mark};
+use super::target::Target;
+use crate::problem::Problem;
+use crate::target::{CACHE, OpenError, stays_theirs, stopped};
+
+/// Returns the mark that an earlier run has left in a folder. Nothing is written.
+pub(super) fn mark(path: &Path) -> Result<Option<Mark>, Problem> {
+    // Where there is none, an earlier run was cut off before it left a mark.
+    if !path.join("witness").exists() {
+        return Ok(None);
+    }
+    let folder = stopped(path).map_err(OpenError::into_problem)?;
+    let mark = note(&folder, KEY)?;
+    mark.map(|mark| Mark::decode(&mark)).transpose()
+}
+
+/// Holds a folder that is to be filled, and makes it where there is none.
+pub(super) fn fill(path: &Path) -> Result<ImportLedger, Problem> {
+    if let Ok(found) = fs::metadata(path) {
+        stays_theirs(path, &found).map_err(OpenError::into_problem)?;
+    }
+    ImportLedger::open(path, CACHE).map_err(|error| OpenError::Ledger(error).into_problem())
+}
+
+impl Target for ImportLedger {
+    const IS_HELD: bool = true;
+    const ELSEWHERE: &'static str = "in another folder";
+
+    async fn write(&self, items: Vec<Import>, _: u64) -> Result<Vec<Imported>, Problem> {
+        let written = self.take_over(items, 0).await;
+        written.map(|(_, came)| came).map_err(failed)
+    }
+
+    async fn reserve(&self, count: u64) -> Result<u64, Problem> {
+        let reserved = self.take_over(Vec::new(), count).await;
+        reserved.map(|(first, _)| first).map_err(failed)
+    }
+
+    async fn open_letters(&self) -> Result<u64, Problem> {
+        Ledger::open_letters(&**self).await.map_err(failed)
+    }
+
+    async fn notes(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Note>, Problem> {
+        let notes = Ledger::notes(&**self, prefix, after, limit);
+        notes.await.map_err(failed)
+    }
+
+    async fn write_notes(
+        &self,
+        changes: Vec<NoteChange>,
+        expected: Vec<ExpectedNote>,
+    ) -> Result<bool, Problem> {
+        let written = Ledger::write_notes(&**self, changes, expected);
+        written.await.map_err(failed)
+    }
+
+    async fn close(&self) -> Result<(), Problem> {
+        Ledger::close(&**self).await.map_err(failed)
+    }
+}
+
+fn failed(error: LedgerError) -> Problem {
+    let (what, fix) = OpenError::Ledger(error).says();
+    Problem::failed(format!(
+        "the target: {what}: {fix}. Then run this again; it goes on where it was"
+    ))
+}

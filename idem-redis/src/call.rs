@@ -169,7 +169,7 @@ impl Server {
     /// Calls a script with its arguments.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Away`] when the store lost something that this process was told, too.
+    /// [`StoreErrorKind::Stopped`] when the store lost something that this process was told, too.
     pub(crate) async fn call(
         &self,
         line: &Line,
@@ -276,7 +276,7 @@ impl Server {
             "the ledger on Redis lost what it had acknowledged: {what}. Restore its data, or agree \
              to go on without what is gone, with `idem accept-loss`"
         );
-        Err(StoreError::new(StoreErrorKind::Away, message))
+        Err(StoreError::new(StoreErrorKind::Stopped, message))
     }
 
     /// Agrees to go on with what is there. Returns whether something was lost.

@@ -13,7 +13,8 @@ use libtest_mimic::Trial;
 
 use crate::lost::{agrees, is_refused_at_last};
 use crate::nodes::{META, Nodes};
-use crate::shop::{Load, Shop, process};
+use crate::secrets::Secrets;
+use crate::shop::{Load, Shop, process, process_with};
 use crate::{catches_up, falls_behind, says, tell};
 
 pub(crate) fn all() -> Vec<Trial> {
@@ -22,6 +23,12 @@ pub(crate) fn all() -> Vec<Trial> {
         test("cluster::a_failover_under_load_is_followed", followed),
         test("cluster::a_replica_that_lagged_is_refused", lagged),
         test("cluster::hints_reach_every_node", hinted),
+        trial(
+            "cluster::a_failover_over_tls_is_followed",
+            &REDIS_NODE,
+            Needs::Own,
+            secured,
+        ),
     ]
 }
 
@@ -99,6 +106,27 @@ async fn lagged(nodes: Nodes) -> anyhow::Result<()> {
     says(&nodes.replica, "INFO replication", "role:master").await?;
     is_refused_at_last(&shop, &idem, "it is older than it was").await?;
     agrees(&idem, &address).await
+}
+
+/// Clients and nodes speak TLS, and a process is sent on by nodes that do not serve the slot.
+async fn secured(first: Arc<Server>) -> anyhow::Result<()> {
+    let secrets = Secrets::of("127.0.0.1")?;
+    let nodes = Nodes::join_with(first, Some(&secrets)).await?;
+    let address = nodes.address().replacen("redis", "rediss", 1);
+    let shop = Arc::<Shop>::default();
+    let process = || process_with(secrets.redis(&address));
+    let idems = [process().await?, process().await?];
+    let load = Load::start(&shop, &idems);
+    shop.goes_on(30).await;
+    tell::<()>(&nodes.replica, "CLUSTER FAILOVER").await?;
+    says(&nodes.replica, "INFO replication", "role:master").await?;
+    shop.goes_on(30).await;
+    load.end().await;
+    shop.judge(&idems[0]).await?;
+    for idem in idems {
+        idem.close().await?;
+    }
+    Ok(())
 }
 
 /// A process that listens on the node that served the slot hears what is written on the next one.

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anyhow::{bail, ensure};
+use idem_postgres::Postgres;
 use idem_redis::Redis;
 use idem_runtime::ledger::SledLedger;
 use idem_runtime::{DeadLetter, Error, Filter, Idem, idempotent};
-use idem_test_support::servers::{Needs, REDIS, Server};
+use idem_test_support::servers::{Database, Kind, Needs, POSTGRES, REDIS, Server, trial_beside};
 use idem_test_support::within;
 use libtest_mimic::Trial;
 
@@ -15,7 +16,15 @@ use crate::shop::is_unavailable;
 use crate::{tell, test};
 
 pub(crate) fn all() -> Vec<Trial> {
+    static DATABASE: [&Kind; 1] = [&POSTGRES];
     vec![
+        trial_beside(
+            "letters::outlast_it_in_a_database".to_owned(),
+            &REDIS,
+            Needs::Own,
+            &DATABASE,
+            outlast_in_a_database,
+        ),
         test("letters::outlast_a_server_that_forgets", outlast),
         test("letters::come_back_while_a_process_lives", come_back),
         test("letters::are_kept_before_a_death_is_answered", kept_first),
@@ -90,17 +99,35 @@ async fn only_letter(idem: &Idem) -> anyhow::Result<DeadLetter> {
     }
 }
 
-/// Nothing lasts on this server, and no process remembers what was there.
 async fn outlast(server: Arc<Server>) -> anyhow::Result<()> {
-    tell::<()>(&server, "CONFIG SET appendonly no").await?;
-    let (bank, folder) = (Arc::<Bank>::default(), tempfile::tempdir()?);
-    let idem = open(&server, &folder).await?;
+    let folder = tempfile::tempdir()?;
+    outlast_in(&server, || open(&server, &folder)).await
+}
+
+async fn outlast_in_a_database(server: Arc<Server>) -> anyhow::Result<()> {
+    let database = Database::empty().await?;
+    let open = || {
+        let second = Postgres::connect(database.url());
+        let redis = Redis::new(server.address()).letters_in(second);
+        Idem::builder().open_with(redis)
+    };
+    outlast_in(&server, open).await
+}
+
+/// Nothing lasts on this server, and no process remembers what was there.
+async fn outlast_in<F>(server: &Server, open: impl Fn() -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = Result<Idem, Error>>,
+{
+    tell::<()>(server, "CONFIG SET appendonly no").await?;
+    let bank = Arc::<Bank>::default();
+    let idem = open().await?;
     assert!(bank.refund(&idem).await.is_err());
     let letter = only_letter(&idem).await?;
     idem.close().await?;
 
-    tell::<()>(&server, "FLUSHALL").await?;
-    let idem = open(&server, &folder).await?;
+    tell::<()>(server, "FLUSHALL").await?;
+    let idem = open().await?;
     ensure!(only_letter(&idem).await? == letter);
     let untold = idem.notes().list("untold/", None, 2).await?;
     ensure!(untold.len() == 1, "people are told again");
@@ -112,8 +139,8 @@ async fn outlast(server: Arc<Server>) -> anyhow::Result<()> {
     ensure!(bank.runs() == 2);
     idem.close().await?;
 
-    tell::<()>(&server, "FLUSHALL").await?;
-    let idem = open(&server, &folder).await?;
+    tell::<()>(server, "FLUSHALL").await?;
+    let idem = open().await?;
     let any = Filter::default().any_state();
     let letters = idem.dead_letters().list(&any).await?;
     ensure!(letters.is_empty(), "it was closed");

@@ -2,6 +2,7 @@
 //! someone agrees, and says what is lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::ensure;
 use idem_redis::Redis;
@@ -9,6 +10,7 @@ use idem_runtime::Idem;
 use idem_test_support::servers::{Needs, REDIS, Server};
 use idem_test_support::within;
 use libtest_mimic::Trial;
+use tokio::time::sleep;
 
 use crate::shop::{Shop, process, process_with};
 use crate::{catches_up, port, says, tell, test};
@@ -52,7 +54,17 @@ pub(crate) async fn is_refused_at_last(
 
 /// Ends a process that is refused, after a person has agreed.
 pub(crate) async fn agrees(idem: &Idem, address: &str) -> anyhow::Result<()> {
-    ensure!(Redis::new(address).accept_loss().await?);
+    within(async {
+        // A cluster whose nodes have not agreed yet on a new primary takes no write.
+        while !Redis::new(address)
+            .accept_loss()
+            .await
+            .is_ok_and(|agreed| agreed)
+        {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     let health = Redis::new(address).health().await?;
     ensure!(health.lost.is_none(), "{health:?}");
     Ok(idem.close().await?)

@@ -11,6 +11,7 @@ mod letters;
 mod lost;
 mod nodes;
 mod promises;
+mod secrets;
 mod secured;
 mod sentinel;
 mod shop;

@@ -7,6 +7,7 @@ use idem_test_support::servers::{Needs, REDIS_NODE, Server, bus_port};
 use idem_test_support::within;
 use redis::Cmd;
 
+use crate::secrets::Secrets;
 use crate::{ask, port, says, tell};
 
 /// Slots of the two primaries that have none of the ledger's, so that they vote.
@@ -17,16 +18,34 @@ pub(crate) struct Nodes {
     pub(crate) first: Arc<Server>,
     pub(crate) others: [Server; 2],
     pub(crate) replica: Server,
+    /// Where they speak with clients, the replica last.
+    ports: [u16; 4],
 }
 
 impl Nodes {
     pub(crate) async fn join(first: Arc<Server>) -> anyhow::Result<Self> {
+        Self::join_with(first, None).await
+    }
+
+    /// With secrets, all speak TLS with one another, too.
+    pub(crate) async fn join_with(
+        first: Arc<Server>,
+        secrets: Option<&Secrets>,
+    ) -> anyhow::Result<Self> {
         let start = || Server::start(&REDIS_NODE, Needs::Own);
-        let nodes = Self {
+        let mut nodes = Self {
             first,
             others: [start().await?, start().await?],
             replica: start().await?,
+            ports: [0; 4],
         };
+        let mut ports = nodes.all().map(port);
+        if let Some(secrets) = secrets {
+            for (port, node) in ports.iter_mut().zip(nodes.all()) {
+                *port = secrets.serve(node, &["tls-cluster yes"]).await?;
+            }
+        }
+        nodes.ports = ports;
         for (number, node) in nodes.all().into_iter().enumerate() {
             tell::<()>(node, &format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1)).await?;
         }
@@ -41,9 +60,8 @@ impl Nodes {
         for (node, slot) in nodes.others.iter().zip(OTHERS) {
             tell::<()>(node, &format!("CLUSTER ADDSLOTS {slot}")).await?;
         }
-        for node in &nodes.all()[1..] {
-            let port = port(node);
-            let meeting = format!("CLUSTER MEET 127.0.0.1 {port} {}", bus_port(port));
+        for (node, shown) in nodes.all().into_iter().zip(ports).skip(1) {
+            let meeting = format!("CLUSTER MEET 127.0.0.1 {shown} {}", bus_port(port(node)));
             tell::<()>(&nodes.first, &meeting).await?;
         }
         for node in nodes.all() {
@@ -73,7 +91,7 @@ impl Nodes {
 
     /// Its address by all nodes.
     pub(crate) fn address(&self) -> String {
-        let hosts = self.all().map(|node| format!("127.0.0.1:{}", port(node)));
+        let hosts = self.ports.map(|port| format!("127.0.0.1:{port}"));
         format!("redis://{}", hosts.join(","))
     }
 

@@ -9,6 +9,7 @@ mod common;
 mod idems;
 mod numbers;
 mod processes;
+mod second;
 mod transactions;
 mod trouble;
 mod waiting;

@@ -1,5 +1,7 @@
 //! A store that is away, or does not answer.
 
+use std::time::Duration;
+
 use idem_runtime::ledger::{Ledger, LedgerError, NoteChange};
 use idem_runtime::protocol::Reply;
 use idem_runtime::testing::{StoreCall, StoreFault};
@@ -68,6 +70,51 @@ async fn a_store_that_never_answers_is_an_error() {
         (true, false, true),
         "{errors:?}"
     );
+}
+
+async fn within<T>(happened: impl Future<Output = T>) -> T {
+    let deadline = Duration::from_secs(60);
+    tokio::time::timeout(deadline, happened).await.unwrap()
+}
+
+/// Time stands still, so whatever waits for the store would wait for ever.
+#[tokio::test]
+async fn a_store_that_has_lost_something_begins_nothing_at_once_and_what_ends_waits() {
+    let server = Server::start();
+    let member = server.member("P");
+    let grant = member.start("A", 1).await;
+    for call in [StoreCall::Write, StoreCall::Read] {
+        member.network.always(call, StoreFault::Stopped);
+    }
+    let alone = within(member.ask("B", member.claim(2))).await;
+    let (one, other) = within(async {
+        tokio::join!(
+            member.ask("C", member.claim(3)),
+            member.ask("D", member.claim(4))
+        )
+    })
+    .await;
+    for claim in [alone, one, other] {
+        let refused = claim.unwrap_err();
+        assert!(
+            matches!(refused, LedgerError::Unavailable { .. }),
+            "{refused:?}"
+        );
+        assert!(!refused.maybe_written());
+    }
+    within(member.ledger.record(&id("A"))).await.unwrap_err();
+    member.network.mend();
+    for _ in 0..3 {
+        member.network.next(StoreCall::Write, StoreFault::Stopped);
+        member
+            .network
+            .next(StoreCall::WriteNotes, StoreFault::Stopped);
+    }
+    let report = server.until(member.ask("A", complete(grant.token))).await;
+    assert_eq!(report.unwrap(), Reply::Recorded);
+    let note = vec![NoteChange::put("a/b", *b"1")];
+    let written = server.until(member.ledger.write_notes(note, Vec::new()));
+    assert!(written.await.unwrap());
 }
 
 #[tokio::test]

@@ -49,7 +49,8 @@ impl<S: Store> Core<S> {
         while !jobs.is_empty() {
             let Left { again, trouble } = Round::run(&self, jobs).await;
             jobs = again;
-            if trouble.is_some() {
+            if let Some(error) = trouble {
+                self.give_up(&mut jobs, &error);
                 break;
             }
         }

@@ -44,11 +44,7 @@ async fn round<S: Store>(core: &Arc<Core<S>>, jobs: Vec<StepJob>) {
     let ids: Vec<_> = jobs.iter().map(|job| job.id.clone()).collect();
     let Left { mut again, trouble } = Round::run(core, jobs).await;
     if let Some(error) = &trouble {
-        let late = again.extract_if(.., |job| core.is_late(job.since));
-        late.for_each(|job| {
-            core.own.doubt(&job.id);
-            job.give_up(error);
-        });
+        core.give_up(&mut again, error);
     }
     core.queue.round_ended(&ids, again);
     if trouble.is_some() {
@@ -64,7 +60,10 @@ async fn notes<S: Store>(core: &Core<S>, job: NotesJob) {
         .store
         .write_notes(job.changes.clone(), job.expected.clone());
     match core.ask(write).await {
-        Err(error) if error.kind == StoreErrorKind::Away && !core.is_late(job.since) => {
+        Err(StoreError {
+            kind: StoreErrorKind::Away | StoreErrorKind::Stopped,
+            ..
+        }) if !core.is_late(job.since) => {
             core.queue.put_back([Job::Notes(job)].into_iter());
             core.pause().await;
         }

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::guess::Guess;
+use super::job::StepJob;
 use super::numbers::Numbers;
 use super::own::Own;
 use super::queue::Queue;
@@ -153,6 +154,8 @@ impl<S: Store> Core<S> {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let answer = tokio::select! {
+            // A caller that stood still may find both.
+            biased;
             answer = call => answer,
             () = self.clock().sleep(DEADLINE) => Err(StoreError::lost("it did not answer in time")),
         };
@@ -176,7 +179,7 @@ impl<S: Store> Core<S> {
         let since = self.clock().now();
         loop {
             match self.ask(call()).await {
-                Err(error) if error.is_trouble() && !self.is_late(since) => self.pause().await,
+                Err(error) if error.may_pass() && !self.is_late(since) => self.pause().await,
                 answer => return answer,
             }
         }
@@ -185,6 +188,22 @@ impl<S: Store> Core<S> {
     /// Returns whether the patience of a caller has ended.
     pub(super) fn is_late(&self, since: Timestamp) -> bool {
         until(self.clock().now(), since) >= PATIENCE
+    }
+
+    /// Gives up what need not wait for the end of the trouble, or has waited long enough.
+    pub(super) fn give_up(&self, jobs: &mut Vec<StepJob>, trouble: &StoreError) {
+        let is_stopped = trouble.kind == StoreErrorKind::Stopped;
+        if trouble.kind != StoreErrorKind::Lost {
+            // A store that went on without what it lost refuses those of before.
+            self.numbers.forget();
+        }
+        let given_up = jobs.extract_if(.., |job| {
+            self.is_late(job.since) || (is_stopped && job.begins())
+        });
+        given_up.for_each(|job| {
+            self.own.doubt(&job.id);
+            job.give_up(trouble);
+        });
     }
 
     /// Waits before a store in trouble is asked again.
@@ -214,8 +233,13 @@ impl StoreError {
         Self::new(StoreErrorKind::Lost, message)
     }
 
-    /// Returns whether the same request may succeed in a moment.
+    /// Returns whether the same request may succeed later.
     pub(super) fn is_trouble(&self) -> bool {
+        self.may_pass() || self.kind == StoreErrorKind::Stopped
+    }
+
+    /// Returns whether the same request may succeed in a moment.
+    fn may_pass(&self) -> bool {
         matches!(self.kind, StoreErrorKind::Away | StoreErrorKind::Lost)
     }
 

@@ -93,6 +93,11 @@ impl StepJob {
         self.in_doubt.iter().any(|write| write.expected == version)
     }
 
+    /// Returns whether it would begin something.
+    pub(super) fn begins(&self) -> bool {
+        matches!(self.step, Step::Claim(_))
+    }
+
     /// Returns about how many bytes it will write, and at least one.
     pub(super) fn weight(&self) -> usize {
         1 + self.step.weight()

@@ -64,6 +64,11 @@ impl Numbers {
         Some(Number { number, since })
     }
 
+    /// Forgets the numbers that were not taken: others are reserved.
+    pub(super) fn forget(&self) {
+        *self.block.lock() = Block::default();
+    }
+
     /// Returns the smallest number that may still be written, by this clock.
     pub(super) fn oldest(&self, now: Timestamp) -> u64 {
         let mut recent = self.recent.lock();

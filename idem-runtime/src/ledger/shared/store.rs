@@ -413,6 +413,9 @@ pub enum StoreErrorKind {
     Refused,
     /// Nothing took place, because the runner was marked dead or is not known.
     RunnerDead,
+    /// Nothing took place, and nothing will before a person has acted: the store has lost what it
+    /// acknowledged. What would begin fails at once; what ends waits as with [`Away`](Self::Away).
+    Stopped,
 }
 
 impl StoreErrorKind {
@@ -422,6 +425,7 @@ impl StoreErrorKind {
             Self::Lost => "lost",
             Self::Refused => "refused",
             Self::RunnerDead => "runner_dead",
+            Self::Stopped => "stopped",
         }
     }
 }

@@ -52,6 +52,8 @@ pub enum StoreCall {
 pub enum StoreFault {
     /// The server is away: nothing takes place.
     Away,
+    /// The server has lost something: nothing takes place before a person has acted.
+    Stopped,
     /// It takes place, and the answer is lost.
     Lost,
     /// It does not take place, and the answer is lost.
@@ -161,6 +163,10 @@ impl Network {
         let lost = Err(StoreError::new(StoreErrorKind::Lost, "the answer was lost"));
         match fault {
             StoreFault::Away => Err(StoreError::new(StoreErrorKind::Away, "it is away")),
+            StoreFault::Stopped => {
+                let message = "it has lost something";
+                Err(StoreError::new(StoreErrorKind::Stopped, message))
+            }
             StoreFault::Lost => {
                 // An error of the store's own is an answer too.
                 let _ = request.await;

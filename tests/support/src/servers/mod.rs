@@ -307,6 +307,18 @@ impl Server {
         copy_folder(copied.0.path(), running.folder.path())
     }
 
+    /// Adds lines to one of its files; it must have been killed.
+    pub fn append(&self, file: &str, lines: &str) -> anyhow::Result<()> {
+        let running = self.running()?;
+        ensure!(
+            running.keepers.lock().is_empty(),
+            "the files of a running server are not to be changed"
+        );
+        let file = running.folder.path().join(file);
+        let text = std::fs::read_to_string(&file)?;
+        Ok(std::fs::write(file, format!("{text}\n{lines}\n"))?)
+    }
+
     fn own(&self) -> anyhow::Result<&Own> {
         self.own
             .as_ref()
@@ -373,7 +385,7 @@ impl Drop for Running {
 
 /// Returns a port below those that the system gives to clients: one of those could be taken while
 /// the server is down, and a client that connects to its own port talks to itself.
-fn free_port() -> anyhow::Result<u16> {
+pub fn free_port() -> anyhow::Result<u16> {
     let ports = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(1000);
     let mut free = ports.filter(|port| is_free(*port));
     free.next().context("no free port on the loopback")

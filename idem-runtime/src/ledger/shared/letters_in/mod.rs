@@ -11,8 +11,10 @@ mod store;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use self::restore::Restoring;
 use super::store::{Store, StoreError, StoreErrorKind};
@@ -23,6 +25,10 @@ use crate::protocol::{DeadLetter, DeadLetterId, Record};
 const UNKEPT: &str = "unkept/";
 /// How many notes are read at once. Each has a letter, which may be large.
 const PAGE: usize = 100;
+/// How long the second ledger may hold a sweep up.
+const LONGEST: Duration = Duration::from_secs(2);
+/// How long the second ledger is left alone by the sweep.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(60);
 
 /// A [`Store`] whose open letters are in a second ledger too, with the records that are dead with them.
 ///
@@ -44,6 +50,8 @@ pub struct LettersIn<S> {
     restoring: Mutex<Restoring>,
     /// Whether people were told that the second ledger does not answer.
     is_said: AtomicBool,
+    /// When the second ledger was swept.
+    swept: Mutex<Option<Instant>>,
 }
 
 impl<S: Store> LettersIn<S> {
@@ -59,6 +67,7 @@ impl<S: Store> LettersIn<S> {
             prefix: format!("letters/{name}/"),
             restoring: Mutex::default(),
             is_said: AtomicBool::new(false),
+            swept: Mutex::default(),
         }
     }
 
@@ -71,6 +80,21 @@ impl<S: Store> LettersIn<S> {
         self.keep_all().await?;
         while self.restore_some().await? {}
         Ok(())
+    }
+
+    /// Sweeps the second ledger now and then, as no `Idem` does that on its own: one with leases keeps a
+    /// row of each process that has ended. Its closed letters are another ledger's to remove.
+    async fn sweep_second(&self, limit: usize) {
+        let now = Instant::now();
+        {
+            let mut swept = self.swept.lock();
+            if swept.is_some_and(|at| now - at < BETWEEN_SWEEPS) {
+                return;
+            }
+            *swept = Some(now);
+        }
+        // What is not done in time, and an error, is left to the next time.
+        let _ = timeout(LONGEST, self.second.sweep(limit, Duration::MAX)).await;
     }
 
     /// Returns the letter's key in the second ledger.

@@ -11,12 +11,10 @@ use super::super::store::{
     LetterWrite, Owner, Row, Runner, Store, StoreError, StoreErrorKind, Write,
 };
 use super::keep::dead_as;
-use super::{Kept, LettersIn, PAGE, unkept};
+use super::{Kept, LONGEST, LettersIn, PAGE, unkept};
 use crate::ledger::{Filter, LedgerError, NoteChange};
 use crate::protocol::{DeadLetterId, Record, RecordId, unnotified_key};
 
-/// How long the second ledger may hold a sweep up.
-const LONGEST: Duration = Duration::from_secs(2);
 /// How long the runner may take that puts letters back.
 const LEASE: Duration = Duration::from_secs(30);
 

@@ -47,6 +47,7 @@ impl<S: Store> Store for LettersIn<S> {
     }
 
     async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
+        self.sweep_second(limit).await;
         self.store.remove_due(limit).await
     }
 

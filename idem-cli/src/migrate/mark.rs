@@ -105,9 +105,10 @@ impl Mark {
             return Err(used);
         }
         let first = target.reserve(self.numbers).await?;
-        let ours = (0..self.runs).any(|run| first == self.next + run * self.numbers);
+        let is_runs = (0..self.runs).any(|run| first == self.next + run * self.numbers);
         // Where the target is held, none but runs that copied have used it since it was marked.
-        if !ours && !(T::IS_HELD && has_copied) {
+        let ours = is_runs || (T::IS_HELD && has_copied);
+        if !ours {
             if !has_copied {
                 self.remove(target).await?;
             }

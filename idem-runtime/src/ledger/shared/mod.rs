@@ -46,7 +46,6 @@ pub use store::{
     LetterWrite, Owner, Row, Rows, Runner, Store, StoreError, StoreErrorKind, StoreTransaction,
     Write, Written,
 };
-#[doc(hidden)]
 
 /// How long after it was asked for a write may still take place, whatever became of its answer. A
 /// store sees to it, with the timeouts of its server and its connections.

@@ -4,6 +4,9 @@
 //! The bench runs itself under valgrind's callgrind with a number of calls and with twice as many.
 //! The difference is the cost of the calls, independent of the machine's load. The cost of the same
 //! calls without the attribute is subtracted.
+//!
+//! With `-- own`, it counts what `cargo xtask instructions` compares: code of idem's own and of what is
+//! linked with it, which is the same whatever C library the machine has.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,7 +17,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
-use idem_benches::callgrind;
+use idem_benches::callgrind::{self, Counts};
 use idem_benches::copied::Copied;
 use idem_benches::orders::{PlaceOrder, delivery, first_calls, place_order};
 use idem_benches::report::Row;
@@ -153,10 +156,39 @@ fn reads(kind: &str, count: u64) {
 }
 
 /// The instructions of one call.
-#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn counted(kind: &str) -> Result<f64, String> {
-    let of = |count: u64| callgrind::instructions(&[kind, &count.to_string()]);
+    counted_as(kind, |counts| counts.all)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
+fn counted_as(kind: &str, figure: fn(Counts) -> u64) -> Result<f64, String> {
+    let of = |count: u64| callgrind::instructions(&[kind, &count.to_string()]).map(figure);
     Ok(of(2 * CALLS)?.saturating_sub(of(CALLS)?) as f64 / CALLS as f64)
+}
+
+/// What is compared, with what its calls come to without idem.
+const OWN: [(&str, &str); 5] = [
+    ("first", "without"),
+    ("duplicate", "without"),
+    ("embedded", ""),
+    ("first request", "request"),
+    ("replay", "request"),
+];
+
+fn own() -> Result<(), String> {
+    let own = |kind: &str| counted_as(kind, |counts| counts.own);
+    for (kind, bare) in OWN {
+        let without = if bare.is_empty() { 0.0 } else { own(bare)? };
+        Row {
+            bench: kind.to_owned(),
+            unit: "",
+            ours: own(kind)? - without,
+            beside: None,
+            to_reach: "",
+        }
+        .print();
+    }
+    Ok(())
 }
 
 fn main() {
@@ -174,9 +206,13 @@ fn main() {
             _ => calls(kind, count),
         };
     }
-    match rows() {
-        Ok(rows) => rows.iter().for_each(Row::print),
-        Err(why) => println!("instructions are not counted: {why}"),
+    let counted = if given == ["own"] {
+        own()
+    } else {
+        rows().map(|rows| rows.iter().for_each(Row::print))
+    };
+    if let Err(why) = counted {
+        println!("instructions are not counted: {why}");
     }
 }
 

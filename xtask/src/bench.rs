@@ -24,10 +24,10 @@ const PEERS: [&str; 6] = [
 
 /// A row that a bench prints as a line of JSON.
 #[derive(Debug, Deserialize)]
-struct Row {
-    bench: String,
+pub(crate) struct Row {
+    pub(crate) bench: String,
     unit: String,
-    ours: f64,
+    pub(crate) ours: f64,
     beside: Option<String>,
     reference: Option<f64>,
     ratio: Option<f64>,
@@ -59,7 +59,7 @@ pub(crate) fn run(Args { peers, args }: &Args) -> anyhow::Result<()> {
 }
 
 /// Runs benches, and returns their rows.
-fn measure(command: &mut Command) -> anyhow::Result<Vec<Row>> {
+pub(crate) fn measure(command: &mut Command) -> anyhow::Result<Vec<Row>> {
     let line = command
         .get_args()
         .map(OsStr::to_string_lossy)

@@ -6,6 +6,7 @@ mod built;
 mod check;
 mod deliveries;
 mod fuzz;
+mod instructions;
 mod packages;
 mod prometheus;
 mod publish;
@@ -36,6 +37,8 @@ enum Task {
     Check,
     /// Run the benches, with `--peers` also other crates; further arguments go to `cargo bench`
     Bench(bench::Args),
+    /// Count the instructions of calls, and compare them with the changelog's
+    Instructions,
     /// Run the checks of arbitrary input under libFuzzer; needs nightly Rust and cargo-fuzz
     Fuzz(fuzz::Args),
     /// Print a file of deliveries for the example `orders`
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Screenshots => browser::screenshots(),
         Task::Check => check::run(),
         Task::Bench(args) => bench::run(&args),
+        Task::Instructions => instructions::check(),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Deliveries(plan) => deliveries::print(&plan),
         Task::Torture(args) => torture::run(&args),

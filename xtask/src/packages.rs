@@ -74,8 +74,16 @@ pub(crate) const PROMETHEUS: Package = Package {
     tests: "the alert rules for Prometheus",
 };
 
+/// Counts instructions.
+pub(crate) const VALGRIND: Package = Package {
+    name: "valgrind",
+    programs: &["valgrind"],
+    variable: None,
+    tests: "the comparison of instructions with the changelog's",
+};
+
 /// All packages for `cargo xtask test`.
-pub(crate) const ALL: [Package; 8] = [
+pub(crate) const ALL: [Package; 9] = [
     CHROMIUM,
     MAKE,
     Package {
@@ -94,6 +102,7 @@ pub(crate) const ALL: [Package; 8] = [
     POSTGRES,
     PGBOUNCER,
     PROMETHEUS,
+    VALGRIND,
 ];
 
 /// Installs missing packages if it may. Returns the tests that are not run without the rest.

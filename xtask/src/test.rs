@@ -5,6 +5,7 @@ use std::env;
 use idem_test_support::servers::{Kind, Needs, POSTGRES, RABBITMQ, Server};
 
 use crate::built;
+use crate::instructions;
 use crate::packages;
 use crate::prometheus;
 use crate::smoke;
@@ -80,6 +81,9 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     .run()?;
     if packages::PROMETHEUS.is_there() {
         prometheus::check()?;
+    }
+    if packages::VALGRIND.is_there() {
+        instructions::check()?;
     }
     smoke::run()?;
     torture::short(packages::POSTGRES.is_there())?;

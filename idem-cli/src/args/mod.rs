@@ -106,7 +106,7 @@ pub(crate) enum Command {
     /// Alert people to the dead letters of a folder or a shared ledger until it is stopped: the monitor
     /// as a program
     Watch(Watch),
-    /// Copy a ledger that no service uses, a folder or one on Redis, into one on a server
+    /// Copy a ledger that no service uses into an empty one: a folder, or one on a server
     ///
     /// Results, budgets, letters, the outbox, issued keys and other notes go over; the source stays as
     /// it is. A copy that was cut off goes on when it is run again.

@@ -1,11 +1,14 @@
 //! A folder as the source. It is held, so that no service can use it meanwhile.
 
+use std::path::Path;
+
 use futures_util::stream::{self, StreamExt};
 use idem_runtime::ledger::{LedgerError, Note, StoppedLedger, StoppedRecord};
 use idem_runtime::protocol::DeadLetter;
 
 use super::source::{Items, Stopped, unless_unreadable};
 use crate::problem::Problem;
+use crate::target::{OpenError, stopped};
 
 impl Stopped for StoppedLedger {
     fn name(&self) -> String {
@@ -37,6 +40,22 @@ impl Stopped for StoppedLedger {
 
     async fn check_unused(&self) -> Result<(), Problem> {
         Ok(())
+    }
+}
+
+/// Holds a folder that no service uses.
+pub(super) fn hold(path: &Path) -> Result<StoppedLedger, Problem> {
+    stopped(path).map_err(refused)
+}
+
+/// Says why a folder was not opened.
+pub(super) fn refused(error: OpenError) -> Problem {
+    match error.held() {
+        false => error.into_problem(),
+        true => Problem::unreachable(format!(
+            "{}: stop the service that holds it, or let another `idem` end",
+            error.says().0
+        )),
     }
 }
 

@@ -7,11 +7,11 @@ use idem_runtime::ledger::{
     ExpectedNote, Import, ImportLedger, Imported, Ledger, LedgerError, Note, NoteChange,
 };
 
-use super::from_folder::note;
+use super::from_folder::{hold, note, refused};
 use super::mark::{KEY, Mark};
 use super::target::Target;
 use crate::problem::Problem;
-use crate::target::{CACHE, OpenError, stays_theirs, stopped};
+use crate::target::{CACHE, OpenError, stays_theirs};
 
 /// Returns the mark that an earlier run has left in a folder. Nothing is written.
 pub(super) fn mark(path: &Path) -> Result<Option<Mark>, Problem> {
@@ -19,7 +19,7 @@ pub(super) fn mark(path: &Path) -> Result<Option<Mark>, Problem> {
     if !path.join("witness").exists() {
         return Ok(None);
     }
-    let folder = stopped(path).map_err(OpenError::into_problem)?;
+    let folder = hold(path)?;
     let mark = note(&folder, KEY)?;
     mark.map(|mark| Mark::decode(&mark)).transpose()
 }
@@ -29,7 +29,7 @@ pub(super) fn fill(path: &Path) -> Result<ImportLedger, Problem> {
     if let Ok(found) = fs::metadata(path) {
         stays_theirs(path, &found).map_err(OpenError::into_problem)?;
     }
-    ImportLedger::open(path, CACHE).map_err(|error| OpenError::Ledger(error).into_problem())
+    ImportLedger::open(path, CACHE).map_err(|error| refused(OpenError::Ledger(error)))
 }
 
 impl Target for ImportLedger {

@@ -66,12 +66,13 @@ impl Mark {
         } else if self.write != source.last_write() {
             match self.done {
                 Some(done) => format!(
-                    "a service has used the source since it was migrated at {done:.0}, and what it did is \
-                     not in the target: let services use the target only, or migrate into an empty one"
+                    "the source was used since it was migrated at {done:.0}, by a service or by `idem`, and what \
+                     came of that is not in the target: let services use the target only, or migrate \
+                     into an empty one"
                 ),
                 None => format!(
-                    "a service has used the source since its migration began at {:.0}: empty the target, \
-                     which the migration has begun to fill, and begin again",
+                    "the source was used since its migration began at {:.0}, by a service or by `idem`: empty \
+                     the target, which the migration has begun to fill, and begin again",
                     self.since
                 ),
             }

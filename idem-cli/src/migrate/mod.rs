@@ -33,7 +33,7 @@ use super::format::line;
 use super::out::Out;
 use super::problem::Problem;
 use super::progress;
-use super::target::{LedgerPlace, LedgerUrl, OpenError, Server, stopped};
+use super::target::{LedgerPlace, LedgerUrl, Server};
 use copy::Copier;
 use from_shared::{SourceServer, StoppedServer};
 use into_shared::SharedTarget;
@@ -42,6 +42,8 @@ use source::{Source, Stopped};
 use tally::{Kind, Skip, Tally};
 use target::Target;
 
+/// The name of a ledger on a server, where no other is given.
+const NAME: &str = "idem";
 /// Why a ledger is no source.
 const IS_UNFINISHED: &str =
     "a migration into it is not finished: run that one once more, until it says that all is there";
@@ -51,6 +53,9 @@ const IS_UNFINISHED: &str =
 struct Report {
     from: String,
     to: String,
+    /// Both as people write them.
+    #[serde(skip)]
+    names: [String; 2],
     /// Whether nothing was to be written.
     dry_run: bool,
     /// When an earlier run had done it; nothing was written then.
@@ -81,21 +86,7 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
             )
         })?),
     };
-    let is_same = match (&from, &to) {
-        (LedgerPlace::Shared(from), LedgerPlace::Shared(to)) => {
-            from == to && from_schema == place.schema
-        }
-        (LedgerPlace::Folder(from), LedgerPlace::Folder(to)) => {
-            let [from, to] = [from, to].map(std::fs::canonicalize);
-            from.is_ok_and(|from| to.is_ok_and(|to| from == to))
-        }
-        _ => false,
-    };
-    if is_same {
-        return Err(Problem::usage(
-            "the target is the source: give another folder, another server, or another name with `--schema`",
-        ));
-    }
+    check_places((&from, &from_schema), (&to, &place.schema))?;
     let how = How {
         now: Timestamp::now(),
         dry_run,
@@ -110,7 +101,7 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
     };
     let done = match &from {
         LedgerPlace::Folder(folder) => {
-            let folder = stopped(folder).map_err(OpenError::into_problem)?;
+            let folder = from_folder::hold(folder)?;
             if from_folder::note(&folder, UNFINISHED_MIGRATION)?.is_some() {
                 return Err(Problem::failed(format!("`{from}`: {IS_UNFINISHED}")));
             }
@@ -127,11 +118,63 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
     let report = Report {
         from: from.to_string(),
         to: to.to_string(),
+        names: [named(&from, &from_schema), named(&to, &place.schema)],
         dry_run,
         done_before: done.before,
         tally: done.tally,
     };
-    out.answer(&report, |out| page(&report, out))
+    out.answer(&report, |out| page(&report, out))?;
+    if dry_run {
+        return complete(&report.tally, partial);
+    }
+    Ok(())
+}
+
+/// Checks that the two places can be told apart, and that what was given for them applies.
+fn check_places(from: (&LedgerPlace, &str), to: (&LedgerPlace, &str)) -> Result<(), Problem> {
+    for (option, (place, name)) in [("--from-schema", from), ("--schema", to)] {
+        if matches!(place, LedgerPlace::Folder(_)) && name != NAME {
+            let text = format!("`{option}` is for a ledger on a server: a folder has no name");
+            return Err(Problem::usage(text));
+        }
+    }
+    match (from.0, to.0) {
+        (LedgerPlace::Shared(server), LedgerPlace::Shared(other))
+            if server == other && from.1 == to.1 =>
+        {
+            Err(Problem::usage(
+                "the target is the source: give another server, or another name with `--schema`",
+            ))
+        }
+        (LedgerPlace::Folder(source), LedgerPlace::Folder(target)) if is_within(target, source) => {
+            Err(Problem::usage(
+                "the target is the source, or in it: give a folder beside it",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns whether a folder, which may be yet to be made, is another one or in it.
+fn is_within(folder: &Path, of: &Path) -> bool {
+    let Ok(of) = of.canonicalize() else {
+        return false;
+    };
+    let Ok(folder) = std::path::absolute(folder) else {
+        return false;
+    };
+    let there = folder
+        .ancestors()
+        .find_map(|above| above.canonicalize().ok());
+    there.is_some_and(|there| there.starts_with(of))
+}
+
+/// Returns a place as people write it, with the ledger's name unless it is the usual one.
+fn named(place: &LedgerPlace, name: &str) -> String {
+    match place {
+        LedgerPlace::Shared(url) if name != NAME => format!("{url} ({name})"),
+        place => place.to_string(),
+    }
 }
 
 /// Where a migration goes.
@@ -375,7 +418,7 @@ fn complete(expected: &Tally, partial: bool) -> Result<(), Problem> {
 }
 
 fn page(report: &Report, out: Out) -> String {
-    let (from, to) = (line(&report.from), line(&report.to));
+    let [from, to] = report.names.each_ref().map(|name| line(name));
     if let Some(done) = report.done_before {
         return format!("`{from}` was migrated to `{to}` at {done:.0}: nothing was left to do");
     }

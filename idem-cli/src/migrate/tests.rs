@@ -575,7 +575,7 @@ async fn a_folder_that_was_used_since_and_another_folder_are_refused() {
     assert!(text.contains("another ledger"), "{text}");
     Idem::open(place.path()).unwrap().close().await.unwrap();
     let text = refused(migrate(&held(&place), &store, &how()).await);
-    assert!(text.contains("used the source since"), "{text}");
+    assert!(text.contains("source was used since"), "{text}");
 }
 
 #[tokio::test]

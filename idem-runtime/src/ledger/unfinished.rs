@@ -6,4 +6,5 @@ pub const UNFINISHED_MIGRATION: &str = "migration/unfinished";
 
 /// Why a service may not open a ledger with that note.
 pub(super) const NOT_ALL_IS_THERE: &str = "a migration into it is not finished, and the messages of keys that are yet \
-     to be copied would run again: run the same `idem migrate` once more, until it says that all is there";
+     to be copied would run again: run the same `idem migrate` once more, until it says that all is there, or remove \
+     this one";

@@ -83,7 +83,7 @@ pub(crate) async fn a_folder_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     // The service that uses it now keeps the folder from being migrated again in another state.
     Idem::open(data.path())?.close().await?;
     let since = migrate_folder(&data, &database, &[]).await.ended(1);
-    assert!(since.err.contains("used the source since"), "{since:?}");
+    assert!(since.err.contains("source was used since"), "{since:?}");
     Ok(())
 }
 
@@ -157,7 +157,7 @@ pub(crate) async fn a_database_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     assert!(living.err.contains("is used by 1 process"), "{living:?}");
     idem.close().await?;
     let since = migrate(from, &to, &[]).await.ended(1);
-    assert!(since.err.contains("used the source since"), "{since:?}");
+    assert!(since.err.contains("source was used since"), "{since:?}");
     Ok(())
 }
 
@@ -230,6 +230,18 @@ pub(crate) async fn what_is_in_use_is_refused(_: Arc<Server>) -> anyhow::Result<
         used.err.contains("a service has used the target"),
         "{used:?}"
     );
+    // A dry run says that the migration would not begin.
+    let long = tempfile::tempdir()?;
+    let idem = Idem::open(long.path())?;
+    assert_eq!(idem.scope(place_order(small("x".repeat(250)))).await?, 200);
+    idem.close().await?;
+    let unused = Database::empty().await?;
+    let dry = migrate_folder(&long, &unused, &["--dry-run"])
+        .await
+        .ended(1);
+    assert!(dry.err.contains("--partial"), "{dry:?}");
+    let partial = migrate_folder(&long, &unused, &["--dry-run", "--partial"]).await;
+    partial.well();
     std::fs::remove_file(data.path().join("witness"))?;
     let doubtful = migrate_folder(&data, &database, &[]).await.ended(1);
     assert!(doubtful.err.contains("`witness`"), "{doubtful:?}");

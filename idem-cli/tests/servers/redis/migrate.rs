@@ -85,7 +85,7 @@ async fn a_redis_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
     // One that uses the source now keeps it from being migrated again in another state.
     service(from).await?.close().await?;
     let since = migrate(from, to, &[]).await.ended(1);
-    assert!(since.err.contains("used the source since"), "{since:?}");
+    assert!(since.err.contains("source was used since"), "{since:?}");
     Ok(())
 }
 
@@ -146,6 +146,15 @@ pub(crate) async fn what_is_in_use_is_refused(server: Arc<Server>) -> anyhow::Re
         itself.err.contains("the target is the source"),
         "{itself:?}"
     );
+    // A folder in the source's own would be taken for one of its files.
+    for to in ["", "/in", "/sled/in/it"] {
+        let inside = migrate(&folder, &format!("{folder}{to}"), &[]).await;
+        let inside = inside.ended(2);
+        assert!(inside.err.contains("or in it"), "{inside:?}");
+    }
+    let named = migrate(address, &folder, &["--schema", "other"]).await;
+    let named = named.ended(2);
+    assert!(named.err.contains("a folder has no name"), "{named:?}");
     let none = migrate(address, address, &["--schema", "other"]).await;
     let none = none.ended(1);
     assert!(none.err.contains("--from-schema"), "{none:?}");

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::source::{Items, Source, Stopped};
-use super::tally::{Kind, Skip};
+use super::tally::{Kind, Skip, Tally};
 use super::target::Target;
 use super::{Done, How, Plan, into_folder};
 use crate::problem::Problem;
@@ -339,7 +339,7 @@ async fn one_that_was_cut_off_at_any_call_goes_on() {
                 assert!(calls > 8, "{calls}");
                 break;
             }
-            let sum = |tally: &super::Tally| Kind::ALL.map(|kind| tally.of(kind));
+            let sum = |tally: &Tally| Kind::ALL.map(|kind| tally.of(kind));
             if again.before.is_none() {
                 assert_eq!(sum(&again.tally)[0], 601, "{calls}: {:?}", again.tally);
             }

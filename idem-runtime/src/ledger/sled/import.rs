@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::SledLedger;
 use super::job::Job;
-use super::{Purpose, SledLedger};
+use super::layout::note_key;
+use super::store::Store;
 use crate::clock::SystemClock;
 use crate::ledger::LedgerError;
+use crate::ledger::unfinished::{NOT_ALL_IS_THERE, UNFINISHED_MIGRATION};
 use crate::protocol::{DeadLetter, Record, RecordId};
 
 /// A folder that `idem migrate` fills. While the note of an unfinished migration is in it, nothing else
@@ -70,6 +73,29 @@ impl ImportLedger {
             done,
         };
         self.shared.enqueue(job, answer).answer().await
+    }
+}
+
+/// Why a folder is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To answer calls.
+    Service,
+    /// To take over what another ledger has kept.
+    Import,
+}
+
+impl Purpose {
+    /// Checks that a migration into the folder is finished, unless this is one.
+    pub(super) fn allows(self, store: &Store, path: &Path) -> Result<(), LedgerError> {
+        let mark = note_key(UNFINISHED_MIGRATION);
+        if self == Self::Import || store.raw(&mark)?.is_none() {
+            return Ok(());
+        }
+        Err(LedgerError::Refused {
+            message: format!("`{}`: {NOT_ALL_IS_THERE}", path.display()),
+            source: None,
+        })
     }
 }
 

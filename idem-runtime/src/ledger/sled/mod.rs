@@ -49,10 +49,11 @@ use engine::Engine;
 use filters::Index;
 use folder::Folder;
 pub(crate) use held::once_free;
+use import::Purpose;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
 pub(crate) use journal::Entry;
-use layout::{CLOSED_LETTER, OPEN_LETTER, RecordKey, letter_key, note_key};
+use layout::{CLOSED_LETTER, OPEN_LETTER, RecordKey, letter_key};
 use opening::Opened;
 use queue::Queue;
 use shared::{Shared, Waiting};
@@ -64,7 +65,6 @@ pub use stopped::{StoppedLedger, StoppedRecord};
 use super::{Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::failpoint;
-use crate::ledger::unfinished::{NOT_ALL_IS_THERE, UNFINISHED_MIGRATION};
 use crate::ledger::{Filter, check_keys};
 use crate::protocol::{
     Change, Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Step, decide_claim,
@@ -177,29 +177,6 @@ impl SledLedger {
         verify::in_background(Arc::downgrade(&opened.shared), unverified)
             .map_err(|error| opened.shared.folder.refused(&error))?;
         Ok(opened)
-    }
-}
-
-/// Why a folder is opened.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// To answer calls.
-    Service,
-    /// To take over what another ledger has kept.
-    Import,
-}
-
-impl Purpose {
-    /// Checks that a migration into the folder is finished, unless this is one.
-    fn allows(self, store: &store::Store, path: &Path) -> Result<(), LedgerError> {
-        let mark = note_key(UNFINISHED_MIGRATION);
-        if self == Self::Import || store.raw(&mark)?.is_none() {
-            return Ok(());
-        }
-        Err(LedgerError::Refused {
-            message: format!("`{}`: {NOT_ALL_IS_THERE}", path.display()),
-            source: None,
-        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, bail, ensure};
 
 use crate::bench::{Row, measure};
-use crate::stage::{cargo, root};
+use crate::stage::{cargo, heading, root};
 
 /// The heading of the changelog's list. Its lines are `- NAME: FIGURE`, and what comes behind is for
 /// people.
@@ -19,7 +19,7 @@ const GROWTH: f64 = 1.03;
 
 /// Counts them, and fails if one grew.
 pub(crate) fn check() -> anyhow::Result<()> {
-    println!("\n== Instructions of a call");
+    heading("Instructions of a call", "cargo xtask instructions");
     let begun = Instant::now();
     if !cfg!(target_arch = "x86_64") {
         println!("not compared: the changelog has those of x86-64");

@@ -85,7 +85,7 @@ impl Stage {
     /// Runs it to its end; its output is not captured.
     pub(crate) fn run(mut self) -> anyhow::Result<()> {
         let line = self.line();
-        println!("\n── {}\n   {line}\n", self.heading);
+        heading(self.heading, &line);
         let began = Instant::now();
         let status = self
             .command
@@ -122,6 +122,11 @@ impl Stage {
             .collect::<Vec<_>>()
             .join(" ")
     }
+}
+
+/// Prints the heading of a stage, and its command as it is typed.
+pub(crate) fn heading(heading: &str, line: &str) {
+    println!("\n── {heading}\n   {line}\n");
 }
 
 /// Returns the cargo that runs this task, in the root of the workspace.

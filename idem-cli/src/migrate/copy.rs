@@ -6,6 +6,7 @@ use std::mem;
 
 use futures_util::StreamExt;
 use idem_runtime::ledger::{ExpectedNote, Import, Imported, Note, NoteChange};
+use idem_runtime::protocol::{Record, Settlement, StoredResult};
 use indicatif::ProgressBar;
 
 use super::source::{Moving, PAGE, Source, Stopped};
@@ -190,11 +191,10 @@ impl<'a, O: Stopped, T: Target> Copier<'a, O, T> {
         } = moving;
         let mut kinds = vec![Kind::of_record(&record)];
         kinds.extend(letter.is_some().then_some(Kind::OpenLetters));
-        let encoded = record.encode();
-        let bytes = encoded.map_err(|error| Problem::failed(error.to_string()))?;
+        let bytes = bytes_of(&record);
         let record = Some((id, record));
         let item = Import { record, letter };
-        self.push(Pending { item, kinds }, bytes.len()).await
+        self.push(Pending { item, kinds }, bytes).await
     }
 
     async fn push(&mut self, pending: Pending, bytes: usize) -> Result<(), Problem> {
@@ -228,6 +228,17 @@ impl<'a, O: Stopped, T: Target> Copier<'a, O, T> {
         }
         self.bar.inc(count);
         Ok(())
+    }
+}
+
+/// Returns about how many bytes a record has: its payload, or its result.
+fn bytes_of(record: &Record) -> usize {
+    match record {
+        Record::Live(live) => live.payload.len(),
+        Record::Settled(settled) => match &settled.end {
+            Settlement::Done(StoredResult::Json { json, .. }) => json.len(),
+            _ => 0,
+        },
     }
 }
 

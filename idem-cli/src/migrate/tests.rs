@@ -1,31 +1,26 @@
 //! Migrations of a folder into a store in memory, which stands for one on a server.
 
+mod cut;
+mod into_folder;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
-use idem_runtime::ledger::shared::{
-    Rows, Runner, SharedLedger, Store, StoreError, StoreErrorKind, Write, Written,
-};
-use idem_runtime::ledger::{
-    ExpectedNote, Filter, Ledger, Note, NoteChange, SledLedger, StoppedLedger, StoppedRecord,
-    UNFINISHED_MIGRATION, Waiting,
-};
+use idem_runtime::ledger::shared::{SharedLedger, Store};
+use idem_runtime::ledger::{Filter, Ledger, Note, NoteChange, SledLedger, StoppedLedger};
 use idem_runtime::outbox::OutboxMessage;
 use idem_runtime::protocol::{
-    AttemptOutcome, Budget, Claim, DeadLetter, DeadLetterId, Record, RecordId, Reply, Settlement,
-    Step, StoredResult,
+    AttemptOutcome, Budget, Claim, DeadLetter, Record, RecordId, Reply, Settlement, Step,
+    StoredResult,
 };
 use idem_runtime::testing::{ManualClock, MemoryStore};
 use idem_runtime::{Error, Idem, idempotent};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::source::{Items, Source, Stopped};
+use self::cut::Cut;
 use super::tally::{Kind, Skip, Tally};
-use super::target::Target;
-use super::{Done, How, Plan, into_folder};
+use super::{Done, How};
 use crate::problem::Problem;
 
 const TTL: Duration = Duration::from_secs(3600);
@@ -347,123 +342,6 @@ async fn one_that_was_cut_off_at_any_call_goes_on() {
     }
 }
 
-/// A folder of which so many records can be read, and then none.
-struct Breaks(StoppedLedger, usize);
-
-impl Stopped for Breaks {
-    fn name(&self) -> String {
-        self.0.name()
-    }
-
-    fn last_write(&self) -> u64 {
-        self.0.last_write()
-    }
-
-    fn last_number(&self) -> u64 {
-        self.0.last_number()
-    }
-
-    fn records(&self) -> Items<'_, StoppedRecord> {
-        let all = Stopped::records(&self.0);
-        let broken = stream::once(async { Err(Problem::failed("it broke off")) });
-        all.take(self.1).chain(broken).boxed_local()
-    }
-
-    fn letters(&self) -> Items<'_, DeadLetter> {
-        Stopped::letters(&self.0)
-    }
-
-    async fn notes(&self, after: Option<&str>, limit: usize) -> Result<Vec<Note>, Problem> {
-        Stopped::notes(&self.0, after, limit).await
-    }
-
-    async fn check_unused(&self) -> Result<(), Problem> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn a_folder_is_filled_in_as_many_runs_as_it_takes_and_opens_then() {
-    let place = folder().await;
-    let how = how();
-    let whole = empty();
-    migrate(&held(&place), &whole, &how).await.unwrap();
-    let wanted = seen(&whole).await;
-
-    let filled = tempfile::tempdir().unwrap();
-    let path = filled.path().join("made/here");
-    for records in [0, 1, 500, 600] {
-        let broken = Breaks(held(&place), records);
-        let plan = super::plan(&broken.0, into_folder::mark(&path).unwrap(), &how).await;
-        let Plan::Copy { total, mark, .. } = plan.unwrap() else {
-            panic!("there is something to do")
-        };
-        let source = Source::new(&broken, how.now);
-        let plan = Plan::Copy {
-            source,
-            total,
-            mark,
-        };
-        let target = into_folder::fill(&path).unwrap();
-        let done = super::carry_out(plan, &target, &how, async || Ok(())).await;
-        assert_eq!(refused(done), "it broke off");
-        target.close().await.unwrap();
-        drop(target);
-        let Error::Ledger { source, .. } = Idem::open(&path).unwrap_err() else {
-            panic!("it is the ledger that refuses")
-        };
-        let text = source.to_string();
-        assert!(text.contains("run the same `idem migrate`"), "{text}");
-    }
-    let done = super::migrate_to_folder(&held(&place), &path, &how).await;
-    let tally = done.unwrap().tally;
-    assert_eq!(tally.of(Kind::Results), 601, "{tally:?}");
-    assert!(tally.there.contains_key(&Kind::Results), "{tally:?}");
-    let again = super::migrate_to_folder(&held(&place), &path, &how).await;
-    assert!(again.unwrap().before.is_some());
-
-    // It brings what its own source brought.
-    let store = empty();
-    let source = StoppedLedger::open(&path, 16 << 20).unwrap();
-    assert!(source.last_number() > held(&place).last_number());
-    migrate(&source, &store, &how).await.unwrap();
-    assert!(seen(&store).await == wanted);
-    drop(source);
-    goes_on(&Idem::open(&path).unwrap()).await;
-}
-
-#[tokio::test]
-async fn a_folder_that_a_service_has_used_is_not_filled() {
-    let (source, used) = (folder().await, folder().await);
-    let to = used.path();
-    let text = refused(super::migrate_to_folder(&held(&source), to, &how()).await);
-    assert!(
-        text.contains("a service has used the target") && text.contains("in another folder"),
-        "{text}"
-    );
-    let idem = Idem::open(to).unwrap();
-    assert_eq!(
-        idem.scope(place_order("A-7".to_owned(), 2)).await.unwrap(),
-        200
-    );
-    idem.close().await.unwrap();
-    // What is left of a damaged one is a service's to go on with.
-    std::fs::remove_file(to.join("witness")).unwrap();
-    let text = refused(super::migrate_to_folder(&held(&source), to, &how()).await);
-    assert!(text.contains("its witness cannot be read"), "{text}");
-    assert!(!to.join("witness").exists());
-    // Nothing is made where nothing goes over.
-    let dry = How {
-        dry_run: true,
-        ..how()
-    };
-    let place = tempfile::tempdir().unwrap();
-    let to = place.path().join("dry");
-    let done = super::migrate_to_folder(&held(&source), &to, &dry).await;
-    assert_eq!(done.unwrap().tally.of(Kind::Results), 601);
-    assert!(!to.exists());
-}
-
 #[tokio::test]
 async fn a_second_run_and_a_dry_one_change_nothing() {
     let place = folder().await;
@@ -627,126 +505,4 @@ async fn results_with_long_keys_are_left_out_on_purpose_only() {
         .remove(0)
         .unwrap();
     assert!(matches!(row.unwrap().record, Some(Record::Settled(_))));
-}
-
-/// A store whose client is killed at a call: before it takes place, or behind it.
-struct Cut {
-    store: MemoryStore,
-    left: AtomicUsize,
-    takes_place: bool,
-    /// Whether a migration begins just before a heartbeat.
-    begins: bool,
-}
-
-impl Cut {
-    fn after(calls: usize, takes_place: bool, store: MemoryStore) -> Self {
-        let left = AtomicUsize::new(calls);
-        Self {
-            store,
-            left,
-            takes_place,
-            begins: false,
-        }
-    }
-
-    async fn call<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>> + Send,
-    ) -> Result<T, StoreError> {
-        let killed = || StoreError::new(StoreErrorKind::Refused, "the client was killed");
-        let step = |left: usize| left.checked_sub(1);
-        match self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
-        {
-            Ok(1) if self.takes_place => {
-                call.await?;
-                Err(killed())
-            }
-            Ok(left) if left > 1 => call.await,
-            _ => Err(killed()),
-        }
-    }
-}
-
-impl Store for Cut {
-    type Transaction = <MemoryStore as Store>::Transaction;
-
-    async fn read(&self, ids: Vec<RecordId>) -> Result<Rows, StoreError> {
-        self.call(self.store.read(ids)).await
-    }
-
-    async fn write(&self, runner: &Runner, writes: Vec<Write>) -> Result<Written, StoreError> {
-        self.call(self.store.write(runner, writes)).await
-    }
-
-    async fn reserve(&self, count: u64) -> Result<u64, StoreError> {
-        self.call(self.store.reserve(count)).await
-    }
-
-    async fn beat(
-        &self,
-        runner: &Runner,
-        lease: Duration,
-        oldest: u64,
-    ) -> Result<Timestamp, StoreError> {
-        if self.begins {
-            let mark = vec![NoteChange::put(UNFINISHED_MIGRATION, [])];
-            self.store.write_notes(mark, Vec::new()).await?;
-        }
-        self.call(self.store.beat(runner, lease, oldest)).await
-    }
-
-    async fn retire(&self, runner: &Runner, until: Option<Timestamp>) -> Result<bool, StoreError> {
-        self.call(self.store.retire(runner, until)).await
-    }
-
-    async fn due(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
-        self.call(self.store.due(limit)).await
-    }
-
-    async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
-        self.call(self.store.remove_due(limit)).await
-    }
-
-    async fn waiting(&self) -> Result<Waiting, StoreError> {
-        self.call(self.store.waiting()).await
-    }
-
-    async fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
-        self.call(self.store.letter(id)).await
-    }
-
-    async fn letters(&self, filter: Filter) -> Result<Vec<DeadLetter>, StoreError> {
-        self.call(self.store.letters(filter)).await
-    }
-
-    async fn open_letters(&self) -> Result<u64, StoreError> {
-        self.call(self.store.open_letters()).await
-    }
-
-    async fn remove_letters(&self, until: Timestamp, limit: usize) -> Result<u64, StoreError> {
-        self.call(self.store.remove_letters(until, limit)).await
-    }
-
-    async fn notes(
-        &self,
-        prefix: String,
-        after: Option<String>,
-        limit: usize,
-    ) -> Result<Vec<Note>, StoreError> {
-        self.call(self.store.notes(prefix, after, limit)).await
-    }
-
-    async fn write_notes(
-        &self,
-        changes: Vec<NoteChange>,
-        expected: Vec<ExpectedNote>,
-    ) -> Result<bool, StoreError> {
-        self.call(self.store.write_notes(changes, expected)).await
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
-    }
 }

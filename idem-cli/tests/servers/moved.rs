@@ -8,6 +8,7 @@ use idem_runtime::outbox::OutboxMessage;
 use idem_runtime::protocol::{Budget, Change, Claim, DeadLetterId, Facts, RecordId, Step, decide};
 use idem_runtime::{Filter, Idem};
 use idem_test_support::within;
+use tokio::process::Command;
 use tokio::time::sleep;
 
 use crate::support::{PlaceOrder, Said, bury, command, ended, order, place_order};
@@ -21,19 +22,23 @@ pub(crate) fn small(order_no: impl Into<String>) -> PlaceOrder {
     }
 }
 
-pub(crate) async fn migrate(from: &str, to: &str, more: &[&str]) -> Said {
+/// Returns the command that migrates.
+pub(crate) fn migration(from: &str, to: &str, more: &[&str]) -> Command {
     let mut command = command();
     command.args(["migrate", "--from", from, "--to", to]);
-    ended(command.args(more)).await
+    command.args(more);
+    command
+}
+
+pub(crate) async fn migrate(from: &str, to: &str, more: &[&str]) -> Said {
+    ended(&mut migration(from, to, more)).await
 }
 
 /// Begins a migration and kills it, again and again: at first before there is anything, later in the middle.
 pub(crate) async fn kill(from: &str, to: &str, more: &[&str]) -> anyhow::Result<()> {
     let mut killed = 0;
     for _ in 0..10 {
-        let mut command = command();
-        command.args(["migrate", "--from", from, "--to", to]);
-        let mut child = command.args(more).spawn()?;
+        let mut child = migration(from, to, more).spawn()?;
         sleep(Duration::from_millis(fastrand::u64(5..300))).await;
         if child.try_wait()?.is_none() {
             child.start_kill()?;
@@ -61,6 +66,20 @@ pub(crate) async fn fill(idem: Idem, results: usize) -> anyhow::Result<()> {
     let notes = notes.map(|(key, value)| NoteChange::put(key, value));
     idem.notes().write(notes.into()).await?;
     Ok(idem.close().await?)
+}
+
+/// Returns how much there is of each kind, after [`fill`] and a [`claim`].
+pub(crate) fn kinds(results: usize) -> [(&'static str, usize); 8] {
+    [
+        ("results", results),
+        ("unfinished", 1),
+        ("dead", 1),
+        ("discarded", 1),
+        ("issued_keys", 1),
+        ("open_letters", 1),
+        ("closed_letters", 1),
+        ("outbox", 1),
+    ]
 }
 
 /// Leaves a claim of a process that was killed, and whose lease has ended.

@@ -60,11 +60,7 @@ async fn moved(nodes: Nodes) -> anyhow::Result<()> {
         moving.end().await?;
     }
     shop.goes_on(30).await;
-    load.end().await;
-    shop.judge(&idems[0]).await?;
-    for idem in idems {
-        idem.close().await?;
-    }
+    load.ends_right(&shop, idems).await?;
     let health = Redis::new(two.address()).health().await?;
     ensure!(health.has_ledger && health.lost.is_none(), "{health:?}");
     Ok(())
@@ -85,12 +81,7 @@ async fn followed(nodes: Nodes) -> anyhow::Result<()> {
     nodes.replica.kill()?;
     says(&nodes.first, "INFO replication", "role:master").await?;
     shop.goes_on(30).await;
-    load.end().await;
-    shop.judge(&idems[0]).await?;
-    for idem in idems {
-        idem.close().await?;
-    }
-    Ok(())
+    load.ends_right(&shop, idems).await
 }
 
 async fn lagged(nodes: Nodes) -> anyhow::Result<()> {
@@ -121,12 +112,7 @@ async fn secured(first: Arc<Server>) -> anyhow::Result<()> {
     tell::<()>(&nodes.replica, "CLUSTER FAILOVER").await?;
     says(&nodes.replica, "INFO replication", "role:master").await?;
     shop.goes_on(30).await;
-    load.end().await;
-    shop.judge(&idems[0]).await?;
-    for idem in idems {
-        idem.close().await?;
-    }
-    Ok(())
+    load.ends_right(&shop, idems).await
 }
 
 /// A process that listens on the node that served the slot hears what is written on the next one.

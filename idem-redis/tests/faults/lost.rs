@@ -2,7 +2,6 @@
 //! someone agrees, and says what is lost.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::ensure;
 use idem_redis::Redis;
@@ -10,7 +9,6 @@ use idem_runtime::Idem;
 use idem_test_support::servers::{Needs, REDIS, Server};
 use idem_test_support::within;
 use libtest_mimic::Trial;
-use tokio::time::sleep;
 
 use crate::shop::{Shop, process, process_with};
 use crate::{catches_up, port, says, tell, test};
@@ -60,9 +58,7 @@ pub(crate) async fn agrees(idem: &Idem, address: &str) -> anyhow::Result<()> {
             .accept_loss()
             .await
             .is_ok_and(|agreed| agreed)
-        {
-            sleep(Duration::from_millis(20)).await;
-        }
+        {}
     })
     .await;
     let health = Redis::new(address).health().await?;

@@ -108,12 +108,7 @@ async fn followed(server: Arc<Server>) -> anyhow::Result<()> {
     watched.primary.restart().await?;
     says(&watched.primary, "INFO replication", "role:slave").await?;
     shop.goes_on(30).await;
-    load.end().await;
-    shop.judge(&idems[0]).await?;
-    for idem in idems {
-        idem.close().await?;
-    }
-    Ok(())
+    load.ends_right(&shop, idems).await
 }
 
 async fn lagged(server: Arc<Server>) -> anyhow::Result<()> {
@@ -149,12 +144,7 @@ async fn secured(server: Arc<Server>) -> anyhow::Result<()> {
     catches_up(&watched.replica, &watched.primary).await?;
     watched.fails_over().await?;
     shop.goes_on(30).await;
-    load.end().await;
-    shop.judge(&idems[0]).await?;
-    for idem in idems {
-        idem.close().await?;
-    }
-    Ok(())
+    load.ends_right(&shop, idems).await
 }
 
 async fn unknown(server: Arc<Server>) -> anyhow::Result<()> {

@@ -187,6 +187,16 @@ impl Load {
         Self { customers, enough }
     }
 
+    /// Ends the load, judges it, and closes its processes.
+    pub(crate) async fn ends_right(self, shop: &Arc<Shop>, idems: [Idem; 2]) -> anyhow::Result<()> {
+        self.end().await;
+        shop.judge(&idems[0]).await?;
+        for idem in idems {
+            idem.close().await?;
+        }
+        Ok(())
+    }
+
     /// Waits until the last order is answered.
     pub(crate) async fn end(mut self) {
         self.enough.store(true, Ordering::Relaxed);

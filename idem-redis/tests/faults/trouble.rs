@@ -38,12 +38,7 @@ where
         fault().await?;
     }
     shop.goes_on(30).await;
-    load.end().await;
-    shop.judge(&idems[0]).await?;
-    for idem in idems {
-        idem.close().await?;
-    }
-    Ok(())
+    load.ends_right(&shop, idems).await
 }
 
 /// It flushes its file before it answers (`appendfsync always`), so what was acknowledged is there.

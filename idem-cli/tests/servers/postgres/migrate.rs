@@ -12,8 +12,8 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::sleep;
 
 use super::{at, service};
-use crate::moved::{claim, fill, goes_on, kill, migrate, small};
-use crate::support::{PlaceOrder, Said, bury, command, folder, order, place_order};
+use crate::moved::{claim, fill, goes_on, kill, kinds, migrate, migration, small};
+use crate::support::{PlaceOrder, Said, bury, folder, order, place_order};
 
 async fn migrate_folder(data: &tempfile::TempDir, database: &Database, more: &[&str]) -> Said {
     migrate(&data.path().display().to_string(), database.url(), more).await
@@ -124,16 +124,7 @@ pub(crate) async fn a_database_goes_over(_: Arc<Server>) -> anyhow::Result<()> {
     let dry = dry.well().json();
     kill(from, &to, &[]).await?;
     let done = migrate(from, &to, &["--json"]).await.well().json();
-    for (kind, count) in [
-        ("results", RESULTS),
-        ("unfinished", 1),
-        ("dead", 1),
-        ("discarded", 1),
-        ("issued_keys", 1),
-        ("open_letters", 1),
-        ("closed_letters", 1),
-        ("outbox", 1),
-    ] {
+    for (kind, count) in kinds(RESULTS) {
         let of = |done: &serde_json::Value| done[kind].as_u64().unwrap_or(0);
         assert_eq!(dry["copied"][kind], count, "{dry:#}");
         let all = of(&done["copied"]) + of(&done["there"]);
@@ -188,9 +179,8 @@ pub(crate) async fn no_service_opens_before_all_is_there(_: Arc<Server>) -> anyh
     let mut admin = database.connect().await?;
     let mut holding = admin.begin().await?;
     sqlx::raw_sql(HOLD).execute(&mut *holding).await?;
-    let mut command = command();
-    command.arg("migrate").arg("--from").arg(data.path());
-    let mut killed = command.args(["--to", database.url()]).spawn()?;
+    let from = data.path().display().to_string();
+    let mut killed = migration(&from, database.url(), &[]).spawn()?;
     stands(&mut holding).await?;
     killed.start_kill()?;
     within(killed.wait()).await?;

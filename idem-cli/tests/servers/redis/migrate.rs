@@ -10,9 +10,9 @@ use libtest_mimic::Trial;
 use sqlx::Connection;
 
 use super::{service, tell};
-use crate::moved::{claim, fill, goes_on, kill, migrate, small};
+use crate::moved::{claim, fill, goes_on, kill, kinds, migrate, migration, small};
 use crate::postgres::migrate::{HOLD, stands};
-use crate::support::{command, folder, place_order};
+use crate::support::{folder, place_order};
 
 pub(super) fn to_postgres() -> [Trial; 2] {
     static OTHERS: [&Kind; 1] = [&POSTGRES];
@@ -60,16 +60,7 @@ async fn a_redis_goes_over(server: Arc<Server>) -> anyhow::Result<()> {
     let dry = dry.well().json();
     let done = migrate(from, to, &["--json"]).await.well().json();
     assert_eq!(done["copied"], dry["copied"]);
-    for (kind, count) in [
-        ("results", 3),
-        ("unfinished", 1),
-        ("dead", 1),
-        ("discarded", 1),
-        ("issued_keys", 1),
-        ("open_letters", 1),
-        ("closed_letters", 1),
-        ("outbox", 1),
-    ] {
+    for (kind, count) in kinds(3) {
         assert_eq!(done["copied"][kind], count, "{done:#}");
     }
     assert_eq!(done["skipped"]["leases"], 1, "{done:#}");
@@ -97,9 +88,7 @@ async fn used_meanwhile(server: Arc<Server>) -> anyhow::Result<()> {
     let mut admin = database.connect().await?;
     let mut holding = admin.begin().await?;
     sqlx::raw_sql(HOLD).execute(&mut *holding).await?;
-    let mut command = command();
-    command.args(["migrate", "--from", from, "--to", database.url()]);
-    let migration = command.spawn()?;
+    let migration = migration(from, database.url(), &[]).spawn()?;
     stands(&mut holding).await?;
     service(from).await?.close().await?;
     holding.rollback().await?;

@@ -1,6 +1,7 @@
 //! A group: jobs that are decided one after the other and written together.
 
 mod location;
+mod take_over;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,8 +15,7 @@ use parking_lot::RwLock;
 use super::batch::Batch;
 use super::buckets::{BucketWriter, Buckets};
 use super::filters::{Bucket, Index};
-use super::import::{Import, Imported};
-use super::job::{Answer, Job, TakenOver};
+use super::job::{Answer, Job};
 use super::journal::{Draft, Journal, Moves, Running};
 use super::layout::{CLOSED_LETTER, Meta, OPEN_LETTER, RecordKey, letter_key, note_key};
 use super::store::Store;
@@ -279,57 +279,6 @@ impl<'a, 's> Group<'a, 's> {
             }
         }
         self.write_notes(changes).map(|()| true)
-    }
-
-    /// Takes over what another ledger has kept, where there is nothing, and sets numbers aside.
-    fn take_over(&mut self, items: Vec<Import>, numbers: u64) -> Result<TakenOver, LedgerError> {
-        let meta = &mut self.state.meta;
-        let first = meta.number + 1;
-        // They are durable with the next group that writes something.
-        meta.number = meta.number.saturating_add(numbers);
-        let taken = items.into_iter().map(|item| self.import(item));
-        Ok((first, taken.collect::<Result<_, _>>()?))
-    }
-
-    fn import(&mut self, item: Import) -> Result<Imported, LedgerError> {
-        let Import { record, letter } = item;
-        let found = match &letter {
-            Some(letter) => self.letter(letter.id)?,
-            None => None,
-        };
-        let is_same = found == letter;
-        let Some((id, record)) = record else {
-            if let (Some(letter), None) = (&letter, &found) {
-                self.put_letter(letter)?;
-                return Ok(Imported::Written);
-            }
-            return Ok(Imported::found(is_same));
-        };
-        let record_key = RecordKey::new(&id);
-        let (there, location) = match self.changed.get(&record_key) {
-            Some(known) => known.clone(),
-            None => self.load(&record_key)?,
-        };
-        if let Some(there) = there {
-            return Ok(Imported::found(is_same && there == record));
-        }
-        if found.is_some() {
-            return Ok(Imported::Conflict);
-        }
-        self.replace(record_key, location, Some(record))?;
-        if let Some(letter) = letter {
-            self.note(&unnotified_key(letter.id), Some(&[]))?;
-            self.put_letter(&letter)?;
-        }
-        Ok(Imported::Written)
-    }
-
-    /// Returns a letter, open or closed.
-    fn letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, LedgerError> {
-        match self.batch.get(&letter_key(OPEN_LETTER, id))? {
-            None => self.batch.get(&letter_key(CLOSED_LETTER, id)),
-            open => Ok(open),
-        }
     }
 
     fn write_notes(&mut self, changes: &[NoteChange]) -> Result<(), LedgerError> {

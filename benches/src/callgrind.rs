@@ -1,6 +1,5 @@
 //! CPU instructions, counted by valgrind's callgrind where it is installed.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::process::Command;
@@ -46,23 +45,26 @@ pub fn instructions(arguments: &[&str]) -> Result<Counts, String> {
         .lines()
         .find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
     let all = totals.ok_or_else(|| "callgrind left no totals".to_owned())?;
-    let own = of_object(&text, &program.display().to_string());
+    let path = program.display().to_string();
+    let own = of_object(&text, &path).ok_or_else(|| format!("callgrind names no {path}"))?;
     Ok(Counts { all, own })
 }
 
-/// Returns the instructions of one object, by the lines of [callgrind's format][format].
+/// Returns the instructions of one object, by the lines of [callgrind's format][format], or nothing where
+/// no line names it.
 ///
 /// [format]: https://valgrind.org/docs/manual/cl-format.html
-fn of_object(text: &str, path: &str) -> u64 {
-    let (mut objects, mut is_it, mut is_of_call, mut count) = (HashMap::new(), false, false, 0);
+fn of_object(text: &str, path: &str) -> Option<u64> {
+    // A path stands only where its number comes first, which may be the object of what is called.
+    let number = text.lines().find_map(|line| {
+        let object = line.strip_prefix('c').unwrap_or(line).strip_prefix("ob=")?;
+        let (number, named) = object.split_once(' ')?;
+        (named == path).then_some(number)
+    })?;
+    let (mut is_it, mut is_of_call, mut count) = (false, false, 0);
     for line in text.lines() {
         if let Some(object) = line.strip_prefix("ob=") {
-            // Its path stands where its number comes first.
-            let (number, named) = object.split_once(' ').unwrap_or((object, ""));
-            if !named.is_empty() {
-                objects.insert(number, named == path);
-            }
-            is_it = objects.get(number).copied().unwrap_or(false);
+            is_it = object.split(' ').next() == Some(number);
         } else if line.starts_with("calls=") {
             is_of_call = true;
         } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
@@ -77,5 +79,23 @@ fn of_object(text: &str, path: &str) -> u64 {
             is_of_call = false;
         }
     }
-    count
+    Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_known_by_its_number_wherever_it_is_named_first() {
+        let named_where_it_stands = "ob=(1) /libc\nfn=(1) main\n4 10\nob=(2) /bench\nfn=(2) work\n1 5\n\
+                                     calls=1 3\n2 10\n+1 2\n";
+        let named_where_it_is_called = "ob=(1) /libc\nfn=(1) main\n4 10\ncob=(2) /bench\ncfn=(2) work\n\
+                                        calls=1 1\n4 17\nob=(2)\nfn=(2)\n1 5\ncalls=1 3\n2 10\n+1 2\n";
+        for text in [named_where_it_stands, named_where_it_is_called] {
+            assert_eq!(of_object(text, "/bench"), Some(7));
+            assert_eq!(of_object(text, "/libc"), Some(10));
+            assert_eq!(of_object(text, "/other"), None);
+        }
+    }
 }

@@ -8,6 +8,7 @@ use quote::{quote, quote_spanned};
 
 use crate::args::Options;
 use crate::check;
+use crate::each::Each;
 use crate::errors::Errors;
 use crate::expand::Expansion;
 use crate::item::Function;
@@ -48,6 +49,12 @@ fn idempotent_function(
         params.skip_blank(boxed);
     }
     params.skip(&options.skip, &mut errors);
+    let output = match (&sig.output, &boxed) {
+        (_, Some(boxed)) => Some(&boxed.output),
+        (syn::ReturnType::Type(_, output), None) => Some(&**output),
+        (syn::ReturnType::Default, None) => None,
+    };
+    let each = Each::of(options, &mut params, output, is_async, &mut errors);
     check::combinations(options, &params, is_async, &mut errors);
     let resolved = resolve::resolve(
         &options.key,
@@ -59,13 +66,14 @@ fn idempotent_function(
     if let Some(errors) = errors.into_compile_errors() {
         return Err(errors);
     }
-    let syn::ReturnType::Type(_, output) = &sig.output else {
+    let Some(output) = output else {
         return Err(TokenStream::new());
     };
     let expansion = Expansion {
         ident: &sig.ident,
         is_async,
-        output: boxed.as_ref().map_or(output, |boxed| &boxed.output),
+        output,
+        each: each.as_ref(),
         body: boxed.as_ref().map_or(&function.body, |boxed| &boxed.body),
         options,
         params: &params,

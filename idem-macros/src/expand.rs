@@ -23,6 +23,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::args::{Fingerprint, InFlight, OnCrash, Options, RetryMode, Transaction};
+use crate::each::Each;
 use crate::params::{Param, Params, Passing};
 use crate::pattern;
 use crate::resolve::{Resolved, borrowed};
@@ -34,6 +35,8 @@ pub(crate) struct Expansion<'a> {
     pub(crate) is_async: bool,
     /// What it returns, or what its boxed future resolves to.
     pub(crate) output: &'a Type,
+    /// If it takes many messages.
+    pub(crate) each: Option<&'a Each>,
     pub(crate) body: &'a Group,
     pub(crate) options: &'a Options,
     pub(crate) params: &'a Params,
@@ -50,6 +53,9 @@ pub(crate) fn ours() -> Span {
 impl Expansion<'_> {
     /// What stands in the function's braces.
     pub(crate) fn body(&self) -> TokenStream {
+        if let Some(each) = self.each {
+            return self.body_of_many(each);
+        }
         let call = self.call();
         let copies = self.copies();
         let attempt = self.attempt();
@@ -93,10 +99,41 @@ impl Expansion<'_> {
     fn call(&self) -> TokenStream {
         let rt = self.runtime(ours());
         let handler = self.handler();
+        let message = self.message_of();
+        let options = self.call_options();
+        let output = self.output;
+        quote_spanned! {ours()=>
+            {
+                static __IDEM: #rt::Handler = #handler;
+                let __message = #message;
+                #rt::check::<#output>();
+                use #rt::Unhandled as _;
+                (&#rt::Begin::<#output>::new()).begin(__message) #options
+            }
+        }
+    }
+
+    /// The message, read from the arguments.
+    pub(crate) fn message_of(&self) -> TokenStream {
         let parts = self.parts();
         let message = self.message();
         let contents = self.contents();
-        let output = self.output;
+        let quiet = Self::quiet(&self.params.list);
+        quote_spanned! {ours()=>
+            {
+                let mut __message = #message;
+                __message.read(&mut |__message| {
+                    #parts
+                    #quiet
+                    __message #contents;
+                });
+                __message
+            }
+        }
+    }
+
+    /// The functions that a call is given.
+    pub(crate) fn call_options(&self) -> TokenStream {
         let retry_if = self.options.retry_if.as_ref().map(|given| {
             let path = &given.value;
             quote_spanned!(ours()=> .retry_if(#path))
@@ -105,21 +142,12 @@ impl Expansion<'_> {
         let outage = outage.map(|path| quote_spanned!(ours()=> .outage(#path)));
         let upgrade = self.upgrade();
         let events = self.events();
-        let quiet = Self::quiet(&self.params.list);
-        quote_spanned! {ours()=>
-            {
-                static __IDEM: #rt::Handler = #handler;
-                let mut __message = #message;
-                __message.read(&mut |__message| {
-                    #parts
-                    #quiet
-                    __message #contents;
-                });
-                #rt::check::<#output>();
-                use #rt::Unhandled as _;
-                (&#rt::Begin::<#output>::new()).begin(__message) #upgrade #events #retry_if #outage
-            }
-        }
+        quote_spanned!(ours()=> #upgrade #events #retry_if #outage)
+    }
+
+    /// What one call returns.
+    fn result(&self) -> &Type {
+        self.each.map_or(self.output, |each| &each.output)
     }
 
     /// What turns a result that an older version recorded into today's; the compiler's errors about
@@ -128,7 +156,7 @@ impl Expansion<'_> {
         let path = &self.options.upgrade.as_ref()?.value;
         let span = path.span();
         let rt = self.runtime(span);
-        let output = self.output;
+        let output = self.result();
         let parens = ours().located_at(span);
         let call = quote_spanned!(parens=> #path(__from, __recorded));
         let upgraded = quote_spanned!(span=> #rt::upgraded::<#output, _>(#call));
@@ -141,7 +169,7 @@ impl Expansion<'_> {
         let path = self.options.events.as_ref()?;
         let span = path.span();
         let rt = self.runtime(span);
-        let output = self.output;
+        let output = self.result();
         let parens = ours().located_at(span);
         let call = quote_spanned!(parens=> #path(__result));
         let made = quote_spanned!(span=> #rt::events::<#output, _>(#call));
@@ -149,7 +177,7 @@ impl Expansion<'_> {
     }
 
     /// The options that are not the runtime's defaults.
-    fn handler(&self) -> TokenStream {
+    pub(crate) fn handler(&self) -> TokenStream {
         let rt = self.runtime(ours());
         let options = self.options;
         let name = match &options.name {

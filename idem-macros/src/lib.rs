@@ -4,6 +4,7 @@ mod args;
 mod attempt;
 mod attribute;
 mod check;
+mod each;
 mod errors;
 mod expand;
 mod item;

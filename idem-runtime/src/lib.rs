@@ -63,7 +63,9 @@ pub mod protocol;
 pub mod seal;
 pub mod trace;
 
-pub use call::{Attempt, HandlerCall, Replayed, attempt, found_existing, watch_replay};
+pub use call::{
+    Attempt, Batches, HandlerCall, Replayed, attempt, found_existing, one, watch_replay,
+};
 pub use delivery::{Delivered, Verdict};
 pub use error::Error;
 #[cfg(feature = "__failpoints")]

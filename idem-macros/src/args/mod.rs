@@ -21,8 +21,9 @@ pub(crate) use self::value::Given;
 use crate::errors::Errors;
 
 /// The names, in the order of the documentation.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "key",
+    "each",
     "retries",
     "backoff",
     "retry",
@@ -60,6 +61,8 @@ const MIN_LEASE: u64 = 1000;
 pub(crate) struct Options {
     /// Empty when it is missing or wrong.
     pub(crate) key: Vec<Part>,
+    /// The key is that of each of many messages.
+    pub(crate) each: Option<Given<()>>,
     pub(crate) key_missing: bool,
     pub(crate) retries: Option<Given<u32>>,
     pub(crate) backoff: Option<Given<Backoff>>,
@@ -130,7 +133,8 @@ impl Options {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let args = arguments("`#[idempotent]`", &NAMES, tokens, errors);
         // What could not be made out may have been the key.
-        let key_missing = errors.are_none() && args.iter().all(|arg| arg.name != "key");
+        let is_key = |arg: &Arg| arg.name == "key" || arg.name == "each";
+        let key_missing = errors.are_none() && !args.iter().any(is_key);
         let mut options = Self {
             key_missing,
             ..Self::default()
@@ -151,12 +155,21 @@ impl Options {
 
     /// Whether the body can run twice within one call.
     pub(crate) fn runs_again(&self) -> bool {
-        self.retry == RetryMode::Inline && self.retries() > 0
+        self.each.is_some() || self.retry == RetryMode::Inline && self.retries() > 0
     }
 
     fn read(&mut self, arg: Arg) -> syn::Result<()> {
         match arg.name.unraw().to_string().as_str() {
-            "key" => self.key = path::key(&arg)?,
+            "key" if self.each.is_none() => self.key = path::key(&arg)?,
+            "each" if self.key.is_empty() => {
+                self.key = path::key(&arg)?;
+                self.each = Some(Given { arg, value: () });
+            }
+            "key" | "each" => {
+                return Err(arg.error(
+                    "`key` is of one message and `each` of each of many, keep one of them",
+                ));
+            }
             "retries" => {
                 let value = arg.number("retries = 3", MAX_RETRIES)?;
                 self.retries = Some(Given { arg, value });
@@ -404,6 +417,7 @@ mod tests {
             ("retryif", "retry_if"),
             ("outages", "outage"),
             ("keys", "key"),
+            ("eachs", "each"),
             ("timout", "timeout"),
             ("leases", "lease"),
             ("leasemax", "lease_max"),

@@ -61,21 +61,36 @@ impl Attempt {
 /// Returns the attempt that this code runs in, or `None` outside of a handler's body and in tasks
 /// and threads that the body spawned.
 ///
+/// It is `None` in a body that was given [many messages](crate::one), each of which has an attempt of
+/// its own.
+///
 /// ```
 /// assert_eq!(idem_runtime::attempt(), None);
 /// ```
 pub fn attempt() -> Option<Attempt> {
-    FRAME.try_with(|frame| frame.attempt.clone()).ok()
+    FRAME
+        .try_with(|frame| frame.attempt().cloned())
+        .ok()
+        .flatten()
 }
 
 tokio::task_local! {
     pub(super) static FRAME: Arc<Frame>;
 }
 
+/// What a running body is given.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// The message of one attempt.
+    One(Attempt),
+    /// Those of many, each in an attempt of its own.
+    Many(Vec<RecordId>),
+}
+
 /// A running body, and the body it was called from.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    pub(super) attempt: Attempt,
+    pub(super) given: Given,
     pub(super) shared: Arc<Shared>,
     /// The body is a sync one, so waiting in it holds its thread.
     pub(super) blocking: bool,
@@ -92,15 +107,40 @@ impl Frame {
     pub(crate) fn current() -> Option<Arc<Frame>> {
         FRAME.try_with(Arc::clone).ok()
     }
+
+    /// The frame of a body that is given many messages.
+    pub(super) fn of_many(shared: Arc<Shared>, messages: Vec<RecordId>) -> Self {
+        Self {
+            given: Given::Many(messages),
+            shared,
+            blocking: false,
+            found_existing: AtomicBool::new(false),
+            outgoing: Mutex::default(),
+            carried: Carried::default(),
+            trace: None,
+            outer: Self::current(),
+        }
+    }
+
+    /// Its attempt, if it is of one.
+    pub(super) fn attempt(&self) -> Option<&Attempt> {
+        match &self.given {
+            Given::One(attempt) => Some(attempt),
+            Given::Many(_) => None,
+        }
+    }
+
+    fn is_given(&self, id: &RecordId) -> bool {
+        match &self.given {
+            Given::One(attempt) => attempt.handler == id.handler && attempt.key == id.key,
+            Given::Many(messages) => messages.contains(id),
+        }
+    }
 }
 
 /// Whether this code runs in the body of that very message, at any depth.
 pub(super) fn runs_inside(shared: &Arc<Shared>, id: &RecordId) -> bool {
-    any_frame(|at| {
-        Arc::ptr_eq(&at.shared, shared)
-            && at.attempt.handler == id.handler
-            && at.attempt.key == id.key
-    })
+    any_frame(|at| Arc::ptr_eq(&at.shared, shared) && at.is_given(id))
 }
 
 /// Whether this code runs in a sync body, at any depth.
@@ -132,7 +172,7 @@ pub(crate) fn trace() -> Option<Arc<TraceContext>> {
 /// Idem is running.
 pub(crate) fn enqueue(shared: &Arc<Shared>, mut message: OutboxMessage) -> bool {
     let push = |frame: &Arc<Frame>| {
-        let ours = Arc::ptr_eq(&frame.shared, shared);
+        let ours = Arc::ptr_eq(&frame.shared, shared) && frame.attempt().is_some();
         if ours {
             message.hand_on(frame.trace.as_deref());
             frame.outgoing.lock().push(message);

@@ -1,10 +1,12 @@
 //! Begins the call of an expansion, and passes on what `existing` found and `events` made.
 
+use std::future::{Future, Ready};
 use std::marker::PhantomData;
 use std::pin::Pin;
 
-use super::{Call, found_existing};
-use crate::handler::bounds::{Events, Failure, Looks, LooksNow, Outcome, Replayable};
+use super::{Call, batch, found_existing};
+use crate::handler::Handler;
+use crate::handler::bounds::{Events, Failure, Looks, LooksNow, Member, Outcome, Replayable};
 use crate::message::CallBuilder;
 use crate::outbox::OutboxMessage;
 
@@ -26,6 +28,24 @@ impl<T: Replayable, E: Failure> Begin<Result<T, E>> {
     pub fn begin(&self, message: CallBuilder) -> Call<Result<T, E>> {
         Call::begin(message)
     }
+
+    /// Begins a call for each message, and runs the body for those together that are to run.
+    pub async fn each<M: Member, F>(
+        &self,
+        handler: &'static Handler,
+        messages: Vec<M>,
+        begin: impl Fn(&M) -> CallBuilder,
+        options: impl Fn(Call<Result<T, E>>) -> Call<Result<T, E>>,
+        body: impl FnMut(Vec<M>) -> F,
+    ) -> Vec<Result<T, E>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: Future<Output = Vec<Result<T, E>>>,
+    {
+        let begin = |message: &M| options(Call::begin(begin(message)));
+        batch::each(handler, messages, begin, body).await
+    }
 }
 
 /// Stands in for a call whose return type does not meet the bounds. It never runs.
@@ -34,6 +54,17 @@ pub trait Unhandled<R> {
     fn begin(&self, _message: CallBuilder) -> Never<R> {
         // Reached only if the compiler accepts the types here without an error; then this is the
         // error.
+        const { panic!("the return type of an idempotent handler was not understood") }
+    }
+    /// Fails to compile.
+    fn each<M, F>(
+        &self,
+        _handler: &'static Handler,
+        _messages: Vec<M>,
+        _begin: impl Fn(&M) -> CallBuilder,
+        _options: impl Fn(Never<R>) -> Never<R>,
+        _body: impl FnMut(Vec<M>) -> F,
+    ) -> Ready<Vec<R>> {
         const { panic!("the return type of an idempotent handler was not understood") }
     }
 }

@@ -19,7 +19,11 @@ impl Drop for Drive {
         let idem = self.idem().clone();
         let background = idem.background();
         match state {
-            State::Asking | State::Waiting(_) | State::Foreseeing(_) | State::Ended => {}
+            State::Asking
+            | State::Looking(_)
+            | State::Waiting(_)
+            | State::Foreseeing(_)
+            | State::Ended => {}
             // A grant that comes now was no attempt: the body never started.
             State::Claiming(answer) => {
                 let claim = self.request.claim.clone();

@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌──────────── the wait ended ────────────┐
 //!            ▼                                        │
-//! begin ─► Asking ── another call leads, a look ──► Waiting
+//! begin ─► Asking ── another call leads ──────────► Waiting
 //!            │                                       ▲ ▲
 //!            ▼                                       │ │
 //! Foreseeing, Claiming ── elsewhere, not yet ────────┘ │
@@ -26,7 +26,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tracing::Span;
 
-use super::attempt::{Attempt, Frame};
+use super::attempt::{Attempt, Frame, Given};
 use super::blocking::block_on;
 use super::body::Run;
 use super::claims::{Asked, Terms};
@@ -84,7 +84,9 @@ pub(super) enum Waited {
 pub(super) enum State {
     /// It finds out what comes next: another call to wait for, a look, the claim.
     Asking,
-    /// Something has to pass before the claim: a pause, an older report, the call that leads.
+    /// It looks for the record under an earlier name, or brings an older report.
+    Looking(Wait),
+    /// Something has to pass before the claim: a pause, the call that leads.
     Waiting(Wait),
     /// The ledger decides on the claim.
     Claiming(Answer),
@@ -170,6 +172,22 @@ impl Drive {
         })
     }
 
+    /// Returns whether it will soon be known if its body is to run.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(
+            self.state,
+            State::Asking | State::Looking(_) | State::Foreseeing(_) | State::Claiming(_)
+        )
+    }
+
+    /// Returns the number of the attempt whose body is to run.
+    pub(super) fn attempt_number(&self) -> Option<u32> {
+        match &self.state {
+            State::Running { grant, .. } => Some(grant.number),
+            _ => None,
+        }
+    }
+
     /// Ends the call, and counts how.
     pub(super) fn count_call(&mut self, outcome: &'static str) {
         self.state = State::Ended;
@@ -219,7 +237,7 @@ impl Drive {
         loop {
             let next = match &mut self.state {
                 State::Asking => self.ask(),
-                State::Waiting(wait) => {
+                State::Looking(wait) | State::Waiting(wait) => {
                     let waited = ready!(wait.as_mut().poll(context));
                     self.state = State::Asking;
                     self.waited(waited)
@@ -283,7 +301,7 @@ impl Drive {
         let span = trace::span::attempt(&attempt, trace.as_deref());
         self.span = span.clone();
         let frame = Frame {
-            attempt,
+            given: Given::One(attempt),
             trace,
             shared: Arc::clone(self.idem().shared()),
             blocking: self.blocking,
@@ -310,13 +328,13 @@ impl Drive {
         let (shared, id) = (self.request.idem.shared(), &self.request.id);
         self.state = if shared.has_unreported(id) {
             let (shared, id) = (Arc::clone(shared), id.clone());
-            State::Waiting(Box::pin(async move {
+            State::Looking(Box::pin(async move {
                 shared.report_again(&id).await.map(|()| Waited::Elapsed)
             }))
         } else if std::mem::take(&mut self.looks_first) {
             let (shared, id) = (Arc::clone(shared), id.clone());
             let handler = Arc::clone(&self.request.named);
-            State::Waiting(Box::pin(async move {
+            State::Looking(Box::pin(async move {
                 Ok(
                     match names::look_first(
                         &*shared.ledger,

@@ -2,6 +2,7 @@
 
 mod admission;
 mod attempt;
+mod batch;
 pub(crate) mod begin;
 mod blocking;
 mod body;
@@ -31,6 +32,7 @@ use std::task::Poll;
 
 pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue, trace};
+pub use batch::{Batches, one};
 use body::{Artifacts, BodyEnd};
 pub use claims::Claims;
 pub use closure::HandlerCall;
@@ -51,9 +53,10 @@ pub use transaction::{AttemptTransaction, transaction};
 use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
+use crate::idem::Idem;
 use crate::message::CallBuilder;
 use crate::outbox::OutboxMessage;
-use crate::protocol::AttemptOutcome;
+use crate::protocol::{AttemptOutcome, RecordId};
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
@@ -153,6 +156,27 @@ where
         };
         let next = poll_fn(|context| drive.poll_next(context)).await;
         self.is_to_run(next)
+    }
+
+    /// [`next`](Self::next), saying at each poll whether the answer is near: nothing but the ledger is
+    /// waited for.
+    pub(crate) async fn next_and_say(&mut self, mut is_near: impl FnMut(bool)) -> bool {
+        let Some(drive) = self.unfinished() else {
+            return false;
+        };
+        let next = poll_fn(|context| {
+            let next = drive.poll_next(context);
+            is_near(next.is_pending() && drive.is_asking());
+            next
+        })
+        .await;
+        self.is_to_run(next)
+    }
+
+    /// The attempt whose body is to run: what it is given, and its number.
+    pub(crate) fn attempt(&self) -> Option<(&Idem, &RecordId, u32)> {
+        let drive = self.drive.as_deref()?;
+        Some((drive.idem(), drive.id(), drive.attempt_number()?))
     }
 
     /// Copies the arguments for one attempt, or ends it: then [`next`](Self::next) returns what

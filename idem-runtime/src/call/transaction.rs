@@ -33,11 +33,12 @@ pub struct AttemptTransaction<T: 'static>(OwnedMappedMutexGuard<Slot, T>);
 /// [`Error::Ledger`] when the ledger has no transactions, none of this type, or cannot begin one.
 pub async fn transaction<T: Send + 'static>() -> Result<AttemptTransaction<T>, Error> {
     let frame = Frame::current().ok_or(Error::OutsideHandler)?;
+    let attempt = frame.attempt().ok_or(Error::OutsideHandler)?;
     let slot = Arc::clone(frame.carried.0.lock().get_or_insert_default());
     let mut slot = slot.lock_owned().await;
     let ledger_error = |source| Error::Ledger {
-        handler: Some(frame.attempt.handler.to_string()),
-        key: Some(frame.attempt.key.to_string()),
+        handler: Some(attempt.handler.to_string()),
+        key: Some(attempt.key.to_string()),
         source,
     };
     *slot = match mem::take(&mut *slot) {

@@ -87,6 +87,17 @@ pub trait Repeatable: Clone {}
 #[diagnostic::do_not_recommend]
 impl<T: Clone> Repeatable for T {}
 
+/// A message of a handler of many.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be one of many messages (`each = \"…\"`): each attempt gets a copy of its own, on \
+               any thread",
+    label = "has to be `Clone` and `Send`, and to borrow nothing",
+    note = "derive `Clone` for `{Self}`"
+)]
+pub trait Member: Clone + Send + 'static {}
+#[diagnostic::do_not_recommend]
+impl<T: Clone + Send + 'static> Member for T {}
+
 /// One attempt's own copy of an argument.
 pub fn again<T: Repeatable>(argument: &T) -> T {
     argument.clone()

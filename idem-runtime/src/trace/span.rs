@@ -64,6 +64,15 @@ pub(crate) fn attempt(attempt: &Attempt, came_with: Option<&TraceContext>) -> Sp
     span
 }
 
+/// Returns the span of a body that is given these messages. Their attempts have spans of their own.
+pub(crate) fn batch(messages: &[RecordId]) -> Span {
+    tracing::info_span!(
+        "idem.batch",
+        handler = messages.first().map(|id| &*id.handler),
+        messages = messages.len(),
+    )
+}
+
 /// Says in an attempt's span how it ended.
 pub(crate) fn attempted(span: &Span, outcome: &'static str) {
     span.record("outcome", outcome);

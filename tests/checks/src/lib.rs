@@ -20,6 +20,8 @@ mod attempt;
 mod attribute;
 #[path = "../../../idem-macros/src/check.rs"]
 mod check;
+#[path = "../../../idem-macros/src/each.rs"]
+mod each;
 #[path = "../../../idem-macros/src/errors.rs"]
 mod errors;
 #[path = "../../../idem-macros/src/expand.rs"]

@@ -7,6 +7,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod batches;
 mod burying;
 mod changing_a_handler;
 mod closing;

@@ -15,8 +15,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use idem_runtime::Idem;
 use idem_runtime::outbox::Keyed;
+use idem_runtime::{Batches, Idem};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -217,6 +217,45 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
         E: Display + Send + 'static,
     {
         self.start_with((), move |message, ()| handler(message))
+    }
+
+    /// [Starts](Self::start) with a handler of many messages (`each = "…"`): those that are to run are
+    /// handed to it together.
+    ///
+    /// Each message is still settled by its own outcome. A batch has at most as many messages as calls
+    /// are [in flight](Self::in_flight), and at most one of each ordering key.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use idem_brokers::{Consumer, testing};
+    /// use idem_runtime::{Batches, Error, idempotent};
+    ///
+    /// #[idempotent(name = "orders.place", each = "order_nos")]
+    /// async fn place_orders(order_nos: Vec<String>) -> Vec<Result<(), Error>> {
+    ///     order_nos.iter().map(|_| Ok(())).collect() // one `INSERT` for all of them
+    /// }
+    ///
+    /// let idem = idem_runtime::testing::temporary()?;
+    /// let orders = testing::Queue::new("orders");
+    /// orders.publish(r#""A-1001""#);
+    /// orders.publish(r#""A-1002""#);
+    /// let batches = Batches::new(64, Duration::from_millis(5), place_orders);
+    /// let consumer = Consumer::new(&idem, orders.clone()).start_batches(batches);
+    /// orders.until_empty().await;
+    /// consumer.stop(Duration::from_secs(10)).await;
+    /// # Ok(()) }
+    /// ```
+    pub fn start_batches<R, E>(self, batches: Batches<T, Result<R, E>>) -> Running
+    where
+        R: Serialize + Send + 'static,
+        E: Display + Send + 'static,
+    {
+        self.start_with(batches, async |message, batches: Batches<_, _>| {
+            batches.call(message).await
+        })
     }
 
     /// [Starts](Self::start) with state that each call of the handler gets as a clone, after the

@@ -1,5 +1,7 @@
 //! Calls whose process crashes at every write.
 
+use std::future::ready;
+
 use idem_crashtest::{Process, Run, Walk, everywhere};
 use idem_runtime::dead_letters::{AttemptOutcome, Reason};
 use idem_runtime::protocol::{Record, RecordId};
@@ -37,6 +39,27 @@ fn a_result_is_recorded_once() {
             (Some(1), Some(42)),
             "{run}"
         );
+    }
+}
+
+#[test]
+fn each_message_of_many_is_recorded_once() {
+    const KEYS: [&str; 3] = ["A", "BB", "CCC"];
+    let runs = everywhere(async |process: Process| {
+        let keys = KEYS.map(str::to_owned);
+        for (key, result) in KEYS.iter().zip(many(keys.to_vec()).await) {
+            told(&process, "many", key, ready(result)).await;
+        }
+    });
+    hold(&runs);
+    assert_eq!(crashed_at(&runs), ordinary());
+    for run in &runs {
+        for key in KEYS {
+            assert_eq!(run.result("many", key), Some(key.len()), "{run}");
+            // One that failed runs again, and a crash adds one attempt at most.
+            let expected = if key.len() % 2 == 0 { 3 } else { 2 };
+            assert!(run.starts("many", key) <= expected, "{key}: {run}");
+        }
     }
 }
 

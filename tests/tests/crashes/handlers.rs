@@ -73,6 +73,17 @@ pub(crate) fn good_now(key: u32) -> Result<u32, Oops> {
     Ok(key * 7)
 }
 
+/// Those with an even length fail the first time.
+#[idempotent(name = "many", each = "keys", retries = 3, backoff(initial = "1ms"))]
+pub(crate) async fn many(keys: Vec<String>) -> Vec<Result<usize, Oops>> {
+    let is_first = keys.len() > 1;
+    let results = keys.iter().map(|key| match key.len() {
+        even if is_first && even % 2 == 0 => Err(Oops::Own("not yet")),
+        length => Ok(length),
+    });
+    results.collect()
+}
+
 /// Two attempts fail.
 #[idempotent(name = "flaky", key = "key", retries = 3, backoff(initial = "1ms"))]
 pub(crate) async fn flaky(key: String) -> Result<String, Oops> {

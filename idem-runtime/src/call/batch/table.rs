@@ -1,5 +1,6 @@
 //! Where the messages of one call of a handler wait for each other.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ struct Guests<T, R> {
     together: Vec<Guest<T, R>>,
     /// Those whose body has failed before, or was killed with its process. Each may have been the
     /// reason, so it has a body of its own.
-    alone: Vec<Guest<T, R>>,
+    alone: VecDeque<Guest<T, R>>,
 }
 
 impl<T, R> Default for Table<T, R> {
@@ -26,7 +27,7 @@ impl<T, R> Default for Table<T, R> {
             near: AtomicUsize::new(0),
             guests: Mutex::new(Guests {
                 together: Vec::new(),
-                alone: Vec::new(),
+                alone: VecDeque::new(),
             }),
         }
     }
@@ -47,14 +48,14 @@ impl<T, R> Table<T, R> {
         let mut guests = self.guests.lock();
         match with_others {
             true => guests.together.push(guest),
-            false => guests.alone.push(guest),
+            false => guests.alone.push_back(guest),
         }
     }
 
     /// Returns those that a body is to run for now: all that may come soon are here.
     pub(super) fn take(&self) -> Option<Vec<Guest<T, R>>> {
         let mut guests = self.guests.lock();
-        if let Some(guest) = guests.alone.pop() {
+        if let Some(guest) = guests.alone.pop_front() {
             return Some(vec![guest]);
         }
         let are_all_here = self.near.load(Relaxed) == 0 && !guests.together.is_empty();

@@ -1,0 +1,13 @@
+use idem_runtime::{Error, idempotent};
+
+#[derive(Clone, serde::Serialize)]
+struct Order {
+    no: u64,
+}
+
+#[idempotent(each = "number")]
+async fn handle(orders: Vec<Order>) -> Vec<Result<u64, Error>> {
+    orders.iter().map(|order| Ok(order.no)).collect()
+}
+
+fn main() {}

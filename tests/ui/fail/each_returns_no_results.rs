@@ -1,0 +1,8 @@
+use idem_runtime::{Error, idempotent};
+
+#[idempotent(each = "ids")]
+async fn handle(ids: Vec<u64>) -> Vec<u64> {
+    ids
+}
+
+fn main() {}

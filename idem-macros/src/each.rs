@@ -1,7 +1,8 @@
 //! A handler of many messages (`each = "…"`): what each message is, and what its call returns.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, quote_spanned};
+use quote::quote_spanned;
+use syn::spanned::Spanned;
 use syn::{GenericArgument, PathArguments, Type};
 
 use crate::args::Options;
@@ -72,7 +73,7 @@ impl Each {
             match list {
                 Some(param) => errors.add(
                     &param.ty,
-                    "a function with `each` takes its messages as a `Vec`, such as `orders: Vec<PlaceOrder>`",
+                    "a function with `each` takes its messages in a `Vec`, such as `orders: Vec<PlaceOrder>`",
                 ),
                 None => errors.add(
                     at,
@@ -136,6 +137,11 @@ impl Expansion<'_> {
         let (handler, message_of) = (self.handler(), self.message_of());
         let options = self.call_options();
         let copies = self.copies_of_others(messages);
+        let copy = {
+            let span = message.span();
+            let rt = self.runtime(span);
+            quote_spanned!(span=> #rt::member::<#message>)
+        };
         let attempt = self.attempt();
         // The body stands apart from what only we are to see.
         quote_spanned! {ours()=>
@@ -150,6 +156,7 @@ impl Expansion<'_> {
                 (&#rt::Begin::<#output>::new()).each(
                     &__IDEM,
                     #messages,
+                    #copy,
                     |#messages: &#message| #message_of,
                     |__call| __call #options,
                     __body,
@@ -176,6 +183,6 @@ impl Expansion<'_> {
                 #used
             }
         });
-        copies.collect::<TokenStream>().into_token_stream()
+        copies.collect()
     }
 }

@@ -4,5 +4,5 @@
 pub use crate::call::begin::{Begin, Unhandled, events, look, look_now};
 pub use crate::call::{Call, found_existing, upgraded};
 pub use crate::handler::Handler;
-pub use crate::handler::bounds::{again, check};
+pub use crate::handler::bounds::{again, check, member};
 pub use crate::message::CallBuilder;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use super::{Call, batch, found_existing};
 use crate::handler::Handler;
-use crate::handler::bounds::{Events, Failure, Looks, LooksNow, Member, Outcome, Replayable};
+use crate::handler::bounds::{Events, Failure, Looks, LooksNow, Outcome, Replayable};
 use crate::message::CallBuilder;
 use crate::outbox::OutboxMessage;
 
@@ -30,21 +30,23 @@ impl<T: Replayable, E: Failure> Begin<Result<T, E>> {
     }
 
     /// Begins a call for each message, and runs the body for those together that are to run.
-    pub async fn each<M: Member, F>(
+    pub async fn each<M, F>(
         &self,
         handler: &'static Handler,
         messages: Vec<M>,
+        copy: fn(&M) -> M,
         begin: impl Fn(&M) -> CallBuilder,
         options: impl Fn(Call<Result<T, E>>) -> Call<Result<T, E>>,
         body: impl FnMut(Vec<M>) -> F,
     ) -> Vec<Result<T, E>>
     where
+        M: Send + 'static,
         T: Send + 'static,
         E: Send + 'static,
         F: Future<Output = Vec<Result<T, E>>>,
     {
         let begin = |message: &M| options(Call::begin(begin(message)));
-        batch::each(handler, messages, begin, body).await
+        batch::each(handler, messages, copy, begin, body).await
     }
 }
 
@@ -61,6 +63,7 @@ pub trait Unhandled<R> {
         &self,
         _handler: &'static Handler,
         _messages: Vec<M>,
+        _copy: fn(&M) -> M,
         _begin: impl Fn(&M) -> CallBuilder,
         _options: impl Fn(Never<R>) -> Never<R>,
         _body: impl FnMut(Vec<M>) -> F,

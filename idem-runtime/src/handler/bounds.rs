@@ -89,14 +89,18 @@ impl<T: Clone> Repeatable for T {}
 
 /// A message of a handler of many.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be one of many messages (`each = \"…\"`): each attempt gets a copy of its own, on \
-               any thread",
-    label = "has to be `Clone` and `Send`, and to borrow nothing",
+    message = "`{Self}` cannot be one of many messages: each attempt gets a copy of its own",
+    label = "has to be `Clone`",
     note = "derive `Clone` for `{Self}`"
 )]
-pub trait Member: Clone + Send + 'static {}
+pub trait Member: Clone {}
 #[diagnostic::do_not_recommend]
-impl<T: Clone + Send + 'static> Member for T {}
+impl<T: Clone> Member for T {}
+
+/// One attempt's own copy of its message.
+pub fn member<T: Member>(message: &T) -> T {
+    message.clone()
+}
 
 /// One attempt's own copy of an argument.
 pub fn again<T: Repeatable>(argument: &T) -> T {

@@ -1,4 +1,4 @@
-use idem_runtime::{Error, idempotent};
+use idem_runtime::idempotent;
 
 #[idempotent(each = "ids")]
 async fn handle(ids: Vec<u64>) -> Vec<u64> {

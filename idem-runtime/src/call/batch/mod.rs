@@ -35,7 +35,7 @@ use table::{Near, Table};
 
 use super::Call;
 use crate::handler::Handler;
-use crate::handler::bounds::{Failure, Member, Outcome, Replayable};
+use crate::handler::bounds::{Failure, Outcome, Replayable};
 
 /// Calls a handler with one message, where it takes many (`each = "…"`).
 ///
@@ -76,11 +76,12 @@ fn the_only<R>(mut results: Vec<R>) -> R {
 pub(super) async fn each<T, R, F>(
     handler: &'static Handler,
     messages: Vec<T>,
+    copy: fn(&T) -> T,
     begin: impl Fn(&T) -> Call<R>,
     mut body: impl FnMut(Vec<T>) -> F,
 ) -> Vec<R>
 where
-    T: Member,
+    T: Send + 'static,
     R: Outcome<Ok: Replayable, Error: Failure> + Send + 'static,
     F: Future<Output = Vec<R>>,
 {
@@ -95,13 +96,18 @@ where
         let (call, near) = (begin(&message), table.near());
         let (table, batches) = (&table, batches.as_ref());
         async move {
-            let result = run(call, near, &message, |guest, is_first| match batches {
-                Some((desk, runtime)) if is_first => Some(desk.join(handler, guest, runtime)),
-                _ => {
-                    table.join(guest, is_first);
-                    None
-                }
-            });
+            let result = run(
+                call,
+                near,
+                || copy(&message),
+                |guest, is_first| match batches {
+                    Some((desk, runtime)) if is_first => Some(desk.join(handler, guest, runtime)),
+                    _ => {
+                        table.join(guest, is_first);
+                        None
+                    }
+                },
+            );
             (at, result.await)
         }
     });
@@ -131,11 +137,10 @@ where
 async fn run<T, R, H>(
     mut call: Call<R>,
     mut near: Near<'_>,
-    message: &T,
+    message: impl Fn() -> T,
     hand_over: impl Fn(Guest<T, R>, bool) -> H,
 ) -> R
 where
-    T: Member,
     R: Outcome<Ok: Replayable, Error: Failure>,
 {
     while call.next_and_say(|is_near| near.set(is_near)).await {
@@ -147,7 +152,7 @@ where
             continue;
         };
         let body = async {
-            let (guest, result) = Guest::new(idem, id, message.clone());
+            let (guest, result) = Guest::new(idem, id, message());
             let _held = hand_over(guest, is_first);
             match result.await {
                 Ok(Ok(result)) => result,

@@ -39,6 +39,15 @@ pub async fn place_order(order: PlaceOrder) -> Result<Order, Error> {
     Ok(placed(order))
 }
 
+/// The handler of many messages.
+///
+/// # Errors
+/// Those of idem, for each message.
+#[idempotent(name = "orders.place_many", each = "order_no")]
+pub async fn place_orders(orders: Vec<PlaceOrder>) -> Vec<Result<Order, Error>> {
+    orders.into_iter().map(|order| Ok(placed(order))).collect()
+}
+
 /// The message with this number. Order numbers as shops have them: not in the order of their bytes.
 pub fn delivery(number: u64) -> PlaceOrder {
     let scattered = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,4 +1,5 @@
 //! [attribute]: macro@idempotent
+//! [each]: macro@idempotent
 //! [letters]: dead_letters::DeadLetters
 //! [outbox]: outbox::Outbox
 //! [broker-guide]: Idem::deliver

@@ -1,6 +1,6 @@
 //! Begins the call of an expansion, and passes on what `existing` found and `events` made.
 
-use std::future::{Future, Ready};
+use std::future::{Future, Ready, ready};
 use std::marker::PhantomData;
 use std::pin::Pin;
 
@@ -58,17 +58,18 @@ pub trait Unhandled<R> {
         // error.
         const { panic!("the return type of an idempotent handler was not understood") }
     }
-    /// Fails to compile.
+    /// Fails to compile, as its `begin` does.
     fn each<M, F>(
         &self,
         _handler: &'static Handler,
-        _messages: Vec<M>,
+        messages: Vec<M>,
         _copy: fn(&M) -> M,
-        _begin: impl Fn(&M) -> CallBuilder,
-        _options: impl Fn(Never<R>) -> Never<R>,
+        begin: impl Fn(&M) -> CallBuilder,
+        options: impl Fn(Never<R>) -> Never<R>,
         _body: impl FnMut(Vec<M>) -> F,
     ) -> Ready<Vec<R>> {
-        const { panic!("the return type of an idempotent handler was not understood") }
+        let calls = messages.iter().map(|message| self.begin(begin(message)));
+        ready(calls.map(|call| options(call).finish()).collect())
     }
 }
 impl<R> Unhandled<R> for &Begin<R> {}

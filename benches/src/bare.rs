@@ -68,7 +68,8 @@ impl Bare {
         })
     }
 
-    fn over(mut write: impl FnMut(&mut dyn Iterator<Item = Pair>) + Send + 'static) -> Self {
+    /// On what this function writes durably: it gets a group at a time.
+    pub fn over(mut write: impl FnMut(&mut dyn Iterator<Item = Pair>) + Send + 'static) -> Self {
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
             bell: Condvar::new(),

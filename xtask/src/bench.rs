@@ -11,16 +11,15 @@ use serde::Deserialize;
 
 use crate::stage::cargo;
 
-/// One of the peers asks for a later Rust than it needs. Not `--locked`, because new dependencies
-/// of idem must enter their lock file.
-const PEERS: [&str; 6] = [
-    "run",
-    "--quiet",
-    "--release",
-    "--ignore-rust-version",
-    "--manifest-path",
-    "benches/peers/Cargo.toml",
-];
+/// Runs a bench that is a workspace of its own. One of the peers asks for a later Rust than it needs. Not
+/// `--locked`, because new dependencies of idem must enter its lock file.
+fn apart(name: &str) -> anyhow::Result<Vec<Row>> {
+    measure(
+        cargo()
+            .args(["run", "--quiet", "--release", "--ignore-rust-version"])
+            .args(["--manifest-path", &format!("benches/{name}/Cargo.toml")]),
+    )
+}
 
 /// A row that a bench prints as a line of JSON.
 #[derive(Debug, Deserialize)]
@@ -40,19 +39,31 @@ pub(crate) struct Args {
     /// Then compare idem with other crates, which are fetched and built: some minutes
     #[arg(long)]
     peers: bool,
+    /// Then compare the embedded ledger's engine with others: an hour
+    #[arg(long)]
+    engines: bool,
     /// Arguments for `cargo bench`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
-pub(crate) fn run(Args { peers, args }: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(
+    Args {
+        peers,
+        engines,
+        args,
+    }: &Args,
+) -> anyhow::Result<()> {
     let mut rows = measure(
         cargo()
             .args(["bench", "--quiet", "-p", "idem-benches"])
             .args(args),
     )?;
     if *peers {
-        rows.extend(measure(cargo().args(PEERS))?);
+        rows.extend(apart("peers")?);
+    }
+    if *engines {
+        rows.extend(apart("engines")?);
     }
     println!("\n{}", table(&rows));
     Ok(())

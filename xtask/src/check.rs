@@ -5,8 +5,9 @@ use crate::publish;
 use crate::stage::{Stage, has_cargo};
 
 /// The manifests outside of the workspace.
-const OUTSIDE: [&str; 3] = [
+const OUTSIDE: [&str; 4] = [
     "fuzz/Cargo.toml",
+    "benches/engines/Cargo.toml",
     "benches/peers/Cargo.toml",
     "idem-brokers/rocketmq/Cargo.toml",
 ];

@@ -35,7 +35,7 @@ enum Task {
     Screenshots,
     /// Check format, lints, docs, packages, licences, bans and sources
     Check,
-    /// Run the benches, with `--peers` also other crates; further arguments go to `cargo bench`
+    /// Run the benches, with `--peers` also other crates, with `--engines` also other engines; further arguments go to `cargo bench`
     Bench(bench::Args),
     /// Count the instructions of calls, and compare them with the changelog's
     Instructions,

@@ -55,6 +55,10 @@ fn idempotent_function(
         (syn::ReturnType::Default, None) => None,
     };
     let each = Each::of(options, &mut params, output, is_async, &mut errors);
+    // What the messages are is not known: other errors would be about something else.
+    if options.each.is_some() && each.is_none() {
+        return Err(errors.into_compile_errors().unwrap_or_default());
+    }
     check::combinations(options, &params, is_async, &mut errors);
     let resolved = resolve::resolve(
         &options.key,

@@ -173,11 +173,15 @@ pub(crate) fn combinations(
             .replace(" :", ":")
             .replace(" < ", "<")
             .replace(" >", ">");
+        let or = match options.each {
+            Some(_) => "",
+            None => ", or say `retries = 0` or `retry = \"redeliver\"`",
+        };
         errors.add(
             receiver,
             format!(
                 "`{shown}` is gone or changed after the first attempt, so the body cannot run again: take \
-                 `&self`, or say `retries = 0` or `retry = \"redeliver\"`"
+                 `&self`{or}"
             ),
         );
     }

@@ -29,7 +29,17 @@ impl Each {
         is_async: bool,
         errors: &mut Errors,
     ) -> Option<Self> {
-        let at = &options.each.as_ref()?.arg;
+        let Some(given) = &options.each else {
+            if let Some(output) = output.filter(|output| element(output).is_some()) {
+                errors.add(
+                    output,
+                    "a handler returns a `Result<T, E>`; one that returns a result for each of many messages has \
+                     their key as `each`, in place of `key`",
+                );
+            }
+            return None;
+        };
+        let at = &given.arg;
         if !is_async {
             errors.add(
                 at,

@@ -250,6 +250,7 @@ impl<S: Source, T: Send + 'static> Consumer<S, T> {
     /// ```
     pub fn start_batches<R, E>(self, batches: Batches<T, Result<R, E>>) -> Running
     where
+        T: Clone,
         R: Serialize + Send + 'static,
         E: Display + Send + 'static,
     {

@@ -83,7 +83,7 @@ impl Run {
         body: &mut dyn FnMut(&mut Context<'_>) -> bool,
     ) -> Poll<BodyEnd> {
         // What it still does would be done twice.
-        if self.lost().is_some_and(|lost| lost.poll(context)) {
+        if self.has_lost(context) {
             return Poll::Ready(BodyEnd::LostLease);
         }
         match self.inside(&mut || body(context)) {
@@ -118,6 +118,11 @@ impl Run {
             Some(lost) if lost.was_told() => BodyEnd::LostLease,
             _ => BodyEnd::Returned,
         }
+    }
+
+    /// Whether the claim has passed to another process.
+    pub(super) fn has_lost(&self, context: &mut Context<'_>) -> bool {
+        self.lost().is_some_and(|lost| lost.poll(context))
     }
 
     fn lost(&self) -> Option<&Lost> {

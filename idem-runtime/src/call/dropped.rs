@@ -40,6 +40,17 @@ impl Drop for Drive {
                     drop(leader);
                 }));
             }
+            // Its message waited for others.
+            State::Running {
+                grant: Grant { token, .. },
+                is_started: false,
+                ..
+            } if self.unclaimed.is_none() => background.finish(Box::pin(async move {
+                PendingReport::dropped(&shared, &id, Step::GiveBack { token })
+                    .arrive(&shared, &id)
+                    .await;
+                drop(leader);
+            })),
             State::Running { grant, since, .. } => {
                 self.count_attempt(since, AttemptOutcome::Dropped.as_str());
                 if let Some(pass) = self.pass.take() {

@@ -21,7 +21,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::Span;
@@ -98,6 +98,7 @@ pub(super) enum State {
         since: Instant,
         /// Until the body is started.
         renewed: Option<Renewed>,
+        is_started: bool,
     },
     /// The ledger records how the attempt ended.
     Reporting(PendingReport),
@@ -278,15 +279,20 @@ impl Drive {
         block_on(poll_fn(|context| self.poll_next(context)))
     }
 
-    /// What the body runs in, if it is to run.
-    pub(super) fn start(&mut self) -> Option<Run> {
-        let State::Running { grant, renewed, .. } = &mut self.state else {
+    /// What the body runs in, if it is to run, and for how long at most.
+    pub(super) fn start(&mut self, timeout: Option<Duration>) -> Option<Run> {
+        let State::Running {
+            grant,
+            renewed,
+            is_started,
+            ..
+        } = &mut self.state
+        else {
             return None;
         };
+        *is_started = true;
         let (grant, renewed) = (*grant, renewed.take());
-        let Handler {
-            retries, timeout, ..
-        } = *self.handler();
+        let Handler { retries, .. } = *self.handler();
         let id = self.id();
         let attempt = Attempt {
             number: grant.number,
@@ -369,6 +375,7 @@ impl Drive {
             grant,
             since: Instant::now(),
             renewed,
+            is_started: false,
         };
         Next::Run
     }

@@ -33,7 +33,7 @@ use std::task::Poll;
 pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue, trace};
 pub use batch::{Batches, one};
-use body::{Artifacts, BodyEnd};
+use body::{Artifacts, BodyEnd, Run};
 pub use claims::Claims;
 pub use closure::HandlerCall;
 use machine::{Drive, Next};
@@ -53,10 +53,9 @@ pub use transaction::{AttemptTransaction, transaction};
 use crate::delivery::Verdict;
 use crate::error::Error;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
-use crate::idem::Idem;
 use crate::message::CallBuilder;
 use crate::outbox::OutboxMessage;
-use crate::protocol::{AttemptOutcome, RecordId};
+use crate::protocol::AttemptOutcome;
 
 /// The longest error text that is stored, in bytes.
 const LONGEST_TEXT: usize = 4096;
@@ -158,25 +157,27 @@ where
         self.is_to_run(next)
     }
 
-    /// [`next`](Self::next), saying at each poll whether the answer is near: nothing but the ledger is
-    /// waited for.
-    pub(crate) async fn next_and_say(&mut self, mut is_near: impl FnMut(bool)) -> bool {
+    /// [`next`](Self::next), which says, while it waits, whether only the ledger's answer is missing.
+    async fn next_saying(&mut self, mut is_near: impl FnMut(bool)) -> bool {
         let Some(drive) = self.unfinished() else {
             return false;
         };
         let next = poll_fn(|context| {
             let next = drive.poll_next(context);
-            is_near(next.is_pending() && drive.is_asking());
+            if next.is_pending() {
+                is_near(drive.is_asking());
+            }
             next
         })
         .await;
         self.is_to_run(next)
     }
 
-    /// The attempt whose body is to run: what it is given, and its number.
-    pub(crate) fn attempt(&self) -> Option<(&Idem, &RecordId, u32)> {
-        let drive = self.drive.as_deref()?;
-        Some((drive.idem(), drive.id(), drive.attempt_number()?))
+    /// The call without its types, if its body is to run.
+    fn granted(&mut self) -> Option<(&mut Drive, u32)> {
+        let drive = self.unfinished()?;
+        let number = drive.attempt_number()?;
+        Some((drive, number))
     }
 
     /// Copies the arguments for one attempt, or ends it: then [`next`](Self::next) returns what
@@ -193,7 +194,9 @@ where
         let Some(drive) = self.unfinished() else {
             return;
         };
-        let Some(mut run) = drive.start() else { return };
+        let Some(mut run) = drive.start(drive.handler().timeout) else {
+            return;
+        };
         let mut returned = None;
         let ended = poll_fn(|context| {
             run.poll(context, &mut |context| match body.as_mut().poll(context) {
@@ -205,6 +208,11 @@ where
             })
         })
         .await;
+        self.record(run, ended, returned).await;
+    }
+
+    /// Records how the body ended.
+    async fn record(&mut self, run: Run, ended: BodyEnd, returned: Option<R>) {
         let artifacts = run.artifacts();
         // The lease is not renewed past the body.
         drop(run);
@@ -231,7 +239,7 @@ where
         let Some(drive) = self.unfinished() else {
             return;
         };
-        let Some(run) = drive.start() else { return };
+        let Some(run) = drive.start(None) else { return };
         let (mut body, mut returned) = (Some(body), None);
         let ended = run.run_blocking(&mut || returned = body.take().map(|body| body()));
         let artifacts = run.artifacts();

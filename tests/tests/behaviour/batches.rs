@@ -7,11 +7,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use idem_runtime::dead_letters::RunOutcome;
 use idem_runtime::outbox::OutboxMessage;
-use idem_runtime::testing::{ManualClock, temporary};
+use idem_runtime::protocol::Step;
+use idem_runtime::testing::{
+    LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on, temporary,
+};
 use idem_runtime::{
     Batches, Error, Filter, Idem, Origin, Verdict, attempt, idempotent, one, watch_replay,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::common::{Body, Folder, Log, Oops, on, only_letter, poll_once, soon};
 
@@ -295,33 +299,257 @@ async fn messages_that_arrive_one_by_one_share_a_body() {
     assert_eq!(bodies.concat().len(), 8);
 }
 
+/// Many that wait at the door.
+fn at_the_door(size: usize, age: Duration, body: &Arc<Body>) -> Batches<u32, Result<u32, Oops>> {
+    let body = Arc::clone(body);
+    Batches::new(size, age, move |numbers| {
+        let body = Arc::clone(&body);
+        async move { slow(numbers, &body).await }
+    })
+}
+
+/// The ledger's answer to the claim of `late` comes once the gate is open.
+fn with_a_late_answer(clock: &ManualClock, gate: &watch::Sender<bool>) -> Idem {
+    let ledger = MemoryLedger::new(Arc::new(clock.clone())).of_one_process();
+    let gate = gate.subscribe();
+    let ledger = UnreliableLedger::new(ledger, move |call| match call {
+        LedgerCall::Step(id, Step::Claim(_)) if &*id.key == "7" => {
+            let mut gate = gate.clone();
+            Some(LedgerFault::LateAnswer(Box::pin(async move {
+                drop(gate.wait_for(|open| *open).await);
+            })))
+        }
+        _ => None,
+    });
+    open_on(Idem::builder().clock(Arc::new(clock.clone())), ledger).unwrap()
+}
+
 #[tokio::test]
 async fn a_message_waits_for_others_no_longer_than_it_may() {
+    let (clock, gate) = (ManualClock::default(), watch::Sender::new(false));
+    let (idem, body) = (with_a_late_answer(&clock, &gate), Body::open());
+    let numbers = at_the_door(64, Duration::from_secs(30), &body);
+    let call = |number| {
+        let numbers = numbers.clone();
+        tokio::spawn(idem.scope(async move { numbers.call(number).await }))
+    };
+    // It could be granted at any moment: the other waits for it, and for no part of its timeout.
+    let late = call(7);
+    let first = call(1);
+    soon(clock.asleep(1)).await;
+    assert_eq!(body.starts(), 0);
+    clock.advance(Duration::from_secs(30));
+    assert_eq!(soon(first).await.unwrap().unwrap(), 1);
+    gate.send_replace(true);
+    assert_eq!(soon(late).await.unwrap().unwrap(), 7);
+    assert_eq!(body.starts(), 2);
+    idem.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_limit_of_a_body_does_not_run_while_its_messages_wait() {
+    let (clock, gate) = (ManualClock::default(), watch::Sender::new(false));
+    let (idem, body) = (with_a_late_answer(&clock, &gate), Body::open());
+    let mut list = Box::pin(idem.scope(slow(vec![1, 7, 2], &body)));
+    assert!(poll_once(list.as_mut()).await.is_none());
+    clock.advance(Duration::from_secs(60));
+    assert!(poll_once(list.as_mut()).await.is_none());
+    gate.send_replace(true);
+    let results: Vec<_> = soon(list).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!((results, body.starts()), (vec![1, 7, 2], 1));
+    idem.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_message_waits_for_no_call_that_waits_itself() {
+    // Its age never comes.
     let (clock, body) = (ManualClock::default(), Body::shut());
     let idem = on(&clock);
-    let state = Arc::clone(&body);
-    let numbers = Batches::new(64, Duration::from_secs(1), move |numbers| {
-        let body = Arc::clone(&state);
-        async move { slow(numbers, &body).await }
-    });
-    let mut first = Box::pin(idem.scope(numbers.call(1)));
+    let numbers = at_the_door(64, Duration::from_secs(3600), &body);
+    let call = |number| idem.scope(numbers.call(number));
+    let mut first = Box::pin(call(1));
     body.holds(&mut first, 1).await;
-    // It could come back with another message: 2 waits for it.
-    let mut again = Box::pin(idem.scope(numbers.call(1)));
-    assert!(poll_once(again.as_mut()).await.is_none());
-    let second = tokio::spawn(idem.scope({
-        let numbers = numbers.clone();
-        async move { numbers.call(2).await }
-    }));
-    // The timeout of the first body, and the age.
-    soon(clock.asleep(2)).await;
-    assert_eq!(body.starts(), 1);
-    clock.advance(Duration::from_secs(1));
-    body.started(2).await;
+    // A duplicate of the message in the body, and two of another.
+    let mut others = Box::pin(join_all([call(1), call(2), call(2)]));
+    body.holds(&mut others, 2).await;
     body.let_go();
-    assert_eq!(soon(second).await.unwrap().unwrap(), 2);
-    let (first, again) = soon(async { tokio::join!(first, again) }).await;
-    assert_eq!((first.unwrap(), again.unwrap()), (1, 1));
+    assert_eq!(soon(first).await.unwrap(), 1);
+    let others: Vec<_> = soon(others).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!((others, body.starts()), (vec![1, 2, 2], 2));
+}
+
+#[tokio::test]
+async fn a_body_ends_for_a_message_whose_caller_is_gone() {
+    let (idem, body) = (temporary().unwrap(), Body::shut());
+    let numbers = at_the_door(200, Duration::from_secs(3600), &body);
+    // More than a task of Tokio may poll at a time.
+    let mut gone = Box::pin(join_all((0..198).map(|n| idem.scope(numbers.call(n)))));
+    let mut stay = Box::pin(join_all((198..200).map(|n| idem.scope(numbers.call(n)))));
+    tokio::select! {
+        _ = &mut gone => unreachable!("the door is shut"),
+        _ = &mut stay => unreachable!("the door is shut"),
+        () = body.started(1) => {}
+    }
+    drop(gone);
+    body.let_go();
+    let stay: Vec<_> = soon(stay).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(stay, [198, 199]);
+    let starts = body.starts();
+    let (late, replayed) = soon(watch_replay(idem.scope(numbers.call(0)))).await;
+    assert!(late.unwrap() == 0 && replayed.is_some());
+    assert_eq!(body.starts(), starts);
+}
+
+#[tokio::test]
+async fn a_list_that_is_dropped_before_its_body_began_made_no_attempt() {
+    let (clock, gate) = (ManualClock::default(), watch::Sender::new(false));
+    let (idem, body) = (with_a_late_answer(&clock, &gate), Body::open());
+    let mut list = Box::pin(idem.scope(slow(vec![1, 7], &body)));
+    assert!(poll_once(list.as_mut()).await.is_none());
+    drop(list);
+    gate.send_replace(true);
+    // `slow` has no retries.
+    assert_eq!(
+        soon(idem.scope(one(|numbers| slow(numbers, &body), 1)))
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        soon(idem.scope(one(|numbers| slow(numbers, &body), 7)))
+            .await
+            .unwrap(),
+        7
+    );
+    idem.close().await.unwrap();
+}
+
+#[test]
+fn a_message_outlives_the_runtime_of_its_body() {
+    let (idem, body) = (temporary().unwrap(), Body::shut());
+    let state = Arc::clone(&body);
+    let numbers = Batches::new(2, Duration::from_secs(3600), move |numbers| {
+        let body = Arc::clone(&state);
+        async move { patient(numbers, &body).await }
+    });
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let call = |number| {
+        let numbers = numbers.clone();
+        idem.scope(async move { numbers.call(number).await })
+    };
+    // They do not share a body: one runtime may be driven no more.
+    let one = first.spawn(call(1));
+    let two = second.spawn(call(2));
+    second.block_on(body.started(2));
+    drop(one);
+    first.shutdown_background();
+    body.let_go();
+    assert_eq!(second.block_on(two).unwrap().unwrap(), 2);
+    assert_eq!(second.block_on(async { soon(call(1)).await }).unwrap(), 1);
+}
+
+#[tokio::test]
+async fn messages_of_two_ledgers_share_no_body() {
+    let (one, other, bodies) = (
+        temporary().unwrap(),
+        temporary().unwrap(),
+        Bodies::default(),
+    );
+    let orders = gathering(2, &bodies);
+    let (first, second) = soon(async {
+        tokio::join!(
+            one.scope(orders.call(order(1))),
+            other.scope(orders.call(order(2)))
+        )
+    })
+    .await;
+    assert_eq!(
+        (first.unwrap(), second.unwrap()),
+        ("1 × 1".into(), "2 × 1".into())
+    );
+    assert_eq!(bodies.take().len(), 2);
+    assert!(
+        watch_replay(one.scope(orders.call(order(1))))
+            .await
+            .1
+            .is_some()
+    );
+    assert!(
+        watch_replay(one.scope(orders.call(order(2))))
+            .await
+            .1
+            .is_none()
+    );
+}
+
+/// What a function around a handler does concerns its callers, and no record.
+#[tokio::test]
+async fn what_a_function_makes_of_the_results_is_not_recorded() {
+    let (idem, bodies) = (temporary().unwrap(), Bodies::default());
+    let state = Arc::clone(&bodies);
+    let orders = Batches::new(2, Duration::from_secs(3600), move |orders: Vec<u32>| {
+        let bodies = Arc::clone(&state);
+        async move {
+            let orders = orders
+                .into_iter()
+                .map(|no| Order {
+                    no: no.to_string(),
+                    qty: no,
+                })
+                .collect();
+            let placed = place(orders, bodies).await;
+            // An error is no success.
+            placed
+                .into_iter()
+                .map(|placed| placed.unwrap_or_else(|error| error.to_string()) + "!")
+                .collect()
+        }
+    });
+    let placed = soon(join_all([1, 13].map(|no| idem.scope(orders.call(no))))).await;
+    assert_eq!(placed, ["1 × 1!", "13 is unlucky!"]);
+    assert_eq!(bodies.take()[0], ["1", "13"]);
+    let again = idem.scope(place(vec![order(1)], Arc::clone(&bodies))).await;
+    assert_eq!(texts(again), ["1 × 1"]);
+    assert_eq!(only_letter(&idem).await.key, "13");
+}
+
+/// One that takes the messages apart gets each by itself.
+#[tokio::test]
+async fn messages_that_a_function_takes_apart_have_bodies_of_their_own() {
+    let (idem, bodies) = (temporary().unwrap(), Bodies::default());
+    let state = Arc::clone(&bodies);
+    let orders = Batches::new(
+        2,
+        Duration::from_secs(3600),
+        move |mut orders: Vec<Order>| {
+            let bodies = Arc::clone(&state);
+            async move {
+                let last = orders.split_off(orders.len() - 1);
+                let mut placed = place(last, Arc::clone(&bodies)).await;
+                placed.extend(place(orders, bodies).await);
+                placed
+            }
+        },
+    );
+    let placed = soon(join_all(
+        [1, 2].map(|no| idem.scope(orders.call(order(no)))),
+    ))
+    .await;
+    assert_eq!(texts(placed), ["1 × 1", "2 × 1"]);
+    assert_eq!(bodies.take().concat().len(), 2);
+    assert!(
+        watch_replay(idem.scope(orders.call(order(2))))
+            .await
+            .1
+            .is_some()
+    );
 }
 
 #[tokio::test]
@@ -366,29 +594,6 @@ async fn each_delivery_has_its_own_verdict_origin_and_letter() {
 async fn patient(numbers: Vec<u32>, body: &Body) -> Vec<Result<u32, Oops>> {
     body.run().await;
     numbers.into_iter().map(Ok).collect()
-}
-
-#[tokio::test]
-async fn a_call_that_is_dropped_leaves_the_others_their_body() {
-    let (idem, body) = (temporary().unwrap(), Body::shut());
-    let state = Arc::clone(&body);
-    let numbers = Batches::new(2, Duration::from_secs(60), move |numbers| {
-        let body = Arc::clone(&state);
-        async move { patient(numbers, &body).await }
-    });
-    let mut first = Box::pin(idem.scope(numbers.call(1)));
-    let mut second = Box::pin(idem.scope(numbers.call(2)));
-    tokio::select! {
-        _ = &mut first => unreachable!(),
-        _ = &mut second => unreachable!(),
-        () = body.started(1) => {}
-    }
-    drop(first);
-    body.let_go();
-    assert_eq!(soon(second).await.unwrap(), 2);
-    // The outcome of the first is not known, so it runs again.
-    assert_eq!(soon(idem.scope(numbers.call(1))).await.unwrap(), 1);
-    assert_eq!(body.starts(), 2);
 }
 
 struct Shop {

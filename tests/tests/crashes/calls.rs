@@ -64,6 +64,31 @@ fn each_message_of_many_is_recorded_once() {
 }
 
 #[test]
+fn a_message_that_ends_its_process_buries_no_other_of_its_list() {
+    const KEYS: [&str; 5] = ["A", "B", "X", "C", "D"];
+    // Nothing else crashes.
+    let runs = Walk::new()
+        .crash_kinds(&[])
+        .everywhere(async |process: Process| {
+            let keys = KEYS.map(str::to_owned);
+            for (key, result) in KEYS.iter().zip(deadly_among(keys.to_vec()).await) {
+                told(&process, "deadly_among", key, ready(result)).await;
+            }
+        });
+    // All of them, from the first to X, from the last to X, X.
+    let run = &runs[0];
+    assert_eq!(run.processes, 5);
+    for (key, starts) in KEYS.iter().zip([2, 2, 4, 2, 2]) {
+        assert_eq!(run.starts("deadly_among", key), starts, "{key}: {run}");
+        if *key == "X" {
+            only_letter(run, "deadly_among", Reason::BudgetSpent);
+        } else {
+            assert_eq!(run.result("deadly_among", key), Some(1), "{key}: {run}");
+        }
+    }
+}
+
+#[test]
 fn failed_attempts_are_counted() {
     let runs =
         everywhere(async |process: Process| told(&process, "flaky", "A", flaky("A".into())).await);

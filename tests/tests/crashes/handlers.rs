@@ -84,6 +84,15 @@ pub(crate) async fn many(keys: Vec<String>) -> Vec<Result<usize, Oops>> {
     results.collect()
 }
 
+/// A body with "X" ends the process.
+#[idempotent(name = "deadly_among", each = "keys", retries = 3)]
+pub(crate) async fn deadly_among(keys: Vec<String>) -> Vec<Result<usize, Oops>> {
+    if keys.iter().any(|key| key == "X") {
+        std::process::abort();
+    }
+    keys.iter().map(|key| Ok(key.len())).collect()
+}
+
 /// Two attempts fail.
 #[idempotent(name = "flaky", key = "key", retries = 3, backoff(initial = "1ms"))]
 pub(crate) async fn flaky(key: String) -> Result<String, Oops> {

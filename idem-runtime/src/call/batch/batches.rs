@@ -1,29 +1,34 @@
 //! Messages that arrive one by one, and are handed to a handler together.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::select;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle};
 use tokio::task::AbortHandle;
 
-use super::body::{Guest, Started};
-use super::place::Place;
+use super::place::{AnyGuest, Counts, Desk, Gathering, HandedOver, Joins, Place};
 use super::the_only;
 use crate::clock::BoxFuture;
 use crate::handler::Handler;
+use crate::idem::Idem;
 
 /// Hands messages that arrive one by one to a handler of many (`each = "…"`).
 ///
 /// Each [call](Self::call) asks the ledger for its own message. A duplicate gets the recorded result at
-/// once. The messages that are to run are collected, and the handler gets them together: as soon as
-/// all calls under way wait for that, when there are as many as fit, or when the first of them is old
-/// enough. A message whose body failed before is given to the handler alone.
+/// once. The messages that are to run are collected, and one body runs for them: as soon as no other
+/// call may bring one soon, when there are as many as fit, or when the first of them is old enough. A
+/// message whose body failed before runs alone.
+///
+/// A body that has begun ends, also for a message whose caller has gone meanwhile: the result is
+/// recorded, and a later call gets it.
 ///
 /// The consumers of `idem-brokers` use it (`start_batches`). A clone hands messages to the same
 /// batches.
@@ -47,177 +52,196 @@ use crate::handler::Handler;
 ///     idem.scope(orders.call("A-1001".to_owned())),
 ///     idem.scope(orders.call("A-1002".to_owned())),
 /// );
-/// assert_eq!((first?, second?), (6, 6)); // the body ran once
+/// assert_eq!((first?, second?), (6, 6));
 /// # Ok(()) }
 /// ```
-pub struct Batches<T, R>(Arc<Desk<T, R>>);
-
-/// Where messages gather.
-pub(super) struct Desk<T, R> {
-    handler: Box<dyn Fn(Vec<T>) -> BoxFuture<'static, Vec<R>> + Send + Sync>,
-    size: usize,
-    age: Duration,
-    gathered: Mutex<Gathered<T, R>>,
-}
+pub struct Batches<T, R>(Arc<Gathered<T, R>>);
 
 struct Gathered<T, R> {
-    /// By handler: the function may call several.
-    open: HashMap<usize, Open<T, R>>,
-    /// How many calls are under way.
-    present: usize,
-    /// How many messages wait for a body, or are in one.
-    held: usize,
+    function: Box<dyn Fn(Vec<T>) -> BoxFuture<'static, Vec<R>> + Send + Sync>,
+    size: usize,
+    age: Duration,
+    waiting: Mutex<Waiting<T>>,
+    this: Weak<Self>,
 }
+
+struct Waiting<T> {
+    open: HashMap<Site, Open<T>>,
+    /// How many messages may be handed over soon.
+    near: usize,
+}
+
+/// What messages have in common that share a body: the handler and the ledger, by their addresses, and
+/// the runtime.
+type Site = (usize, usize, runtime::Id);
 
 /// Messages that wait for others.
-struct Open<T, R> {
+struct Open<T> {
     handler: &'static Handler,
-    guests: Vec<Guest<T, R>>,
+    idem: Idem,
+    runtime: Handle,
+    guests: Vec<Box<dyn AnyGuest>>,
+    originals: Vec<T>,
     /// What hands them over once they are old enough.
     timer: AbortHandle,
-    /// Where their body runs.
-    runtime: Handle,
 }
 
-impl<T: Send + 'static, R: Send + 'static> Batches<T, R> {
+impl<T: Clone + Send + 'static, R: Send + 'static> Batches<T, R> {
     /// Collects up to `size` messages, for `age` at most, for a function with the attribute, or one that
     /// calls one.
     ///
-    /// The function is called with each message alone, and with those that are to run: then the
-    /// attribute's function runs its body for what it gets. It has to return a result for each message, in
-    /// their order.
+    /// The function is called with each message, and what it returns is the call's. To run a body, it is
+    /// called with all of the messages that are to run, until it calls the handler with as many: then the
+    /// handler's body gets the messages of the calls, and what the function does afterwards is left out.
+    /// Where it does not, each message has a body of its own. So what goes with the messages, as a pool of
+    /// connections, has to be that of all of them:
+    ///
+    /// ```
+    /// # use std::{sync::Arc, time::Duration};
+    /// # use idem_runtime::{Batches, Error, idempotent};
+    /// # struct Shop;
+    /// #[idempotent(name = "orders.place", each = "order_nos", skip(shop))]
+    /// async fn place_orders(order_nos: Vec<String>, shop: Arc<Shop>) -> Vec<Result<(), Error>> {
+    ///     order_nos.iter().map(|_| Ok(())).collect()
+    /// }
+    ///
+    /// let shop = Arc::new(Shop);
+    /// let orders = Batches::new(64, Duration::from_millis(5), move |order_nos| {
+    ///     place_orders(order_nos, Arc::clone(&shop))
+    /// });
+    /// # let _ = orders;
+    /// ```
     pub fn new<F>(
         size: usize,
         age: Duration,
-        handler: impl Fn(Vec<T>) -> F + Send + Sync + 'static,
+        function: impl Fn(Vec<T>) -> F + Send + Sync + 'static,
     ) -> Self
     where
         F: Future<Output = Vec<R>> + Send + 'static,
     {
-        Self(Arc::new(Desk {
-            handler: Box::new(move |messages| handler(messages).boxed()),
+        Self(Arc::new_cyclic(|this| Gathered {
+            function: Box::new(move |messages| function(messages).boxed()),
             size: size.max(1),
             age,
-            gathered: Mutex::new(Gathered {
+            waiting: Mutex::new(Waiting {
                 open: HashMap::new(),
-                present: 0,
-                held: 0,
+                near: 0,
             }),
+            this: Weak::clone(this),
         }))
     }
 
-    /// Calls the handler with one message, together with others. It has to be called on a Tokio runtime,
-    /// which then runs the body; anywhere else, each message has a body of its own.
+    /// Calls the function with one message, and lets the handler's body run with others. It has to be
+    /// called on a Tokio runtime, where the body runs in a task of its own; anywhere else, each message
+    /// has a body of its own.
     ///
     /// # Panics
     /// If the function returns no result for a message.
     pub async fn call(&self, message: T) -> R {
-        let desk = &self.0;
-        let _present = Present::of(desk);
         let place = match Handle::try_current() {
-            Ok(runtime) => Place::Gathers(Arc::clone(desk) as _, runtime),
+            Ok(runtime) => {
+                let desk = Arc::clone(&self.0) as Arc<dyn Desk>;
+                Place::Gathers(Gathering::new(desk, runtime, Box::new(message.clone())))
+            }
             Err(_) => Place::Plain,
         };
-        the_only(place.around((desk.handler)(vec![message])).await)
+        the_only(place.around((self.0.function)(vec![message])).await)
     }
 }
 
-impl<T: Send + 'static, R: Send + 'static> Desk<T, R> {
-    /// Adds a message that is to run, which counts as held for as long as the returned value lives.
-    pub(super) fn join(
-        self: &Arc<Self>,
-        handler: &'static Handler,
-        guest: Guest<T, R>,
-        runtime: &Handle,
-    ) -> Held<T, R> {
-        let site = std::ptr::from_ref(handler) as usize;
-        let mut gathered = self.gathered.lock();
-        gathered.held += 1;
-        let open = gathered.open.entry(site).or_insert_with(|| Open {
+impl<T: Clone + Send + 'static, R: Send + 'static> Desk for Gathered<T, R> {
+    fn join(&self, joins: Joins) {
+        let Joins {
             handler,
+            idem,
+            runtime,
+            guest,
+            original,
+        } = joins;
+        let Ok(original) = (original as Box<dyn Any>).downcast() else {
+            return guest.unserved();
+        };
+        let site = (
+            std::ptr::from_ref(handler) as usize,
+            Arc::as_ptr(idem.shared()) as usize,
+            runtime.id(),
+        );
+        let mut waiting = self.waiting.lock();
+        let open = waiting.open.entry(site).or_insert_with(|| Open {
+            handler,
+            timer: self.timer(site, &idem, &runtime),
+            idem,
+            runtime,
             guests: Vec::new(),
-            timer: self.timer(site, &guest, runtime),
-            runtime: runtime.clone(),
+            originals: Vec::new(),
         });
         open.guests.push(guest);
+        open.originals.push(*original);
         if open.guests.len() >= self.size {
-            self.hand_over(gathered.open.remove(&site));
-        } else {
-            self.hand_over_if_all_wait(&mut gathered);
+            let full = waiting.open.remove(&site);
+            drop(waiting);
+            self.hand_over(full);
         }
-        Held(Arc::clone(self))
+    }
+}
+
+impl<T: Clone + Send + 'static, R: Send + 'static> Counts for Gathered<T, R> {
+    fn comes_near(&self) {
+        self.waiting.lock().near += 1;
     }
 
+    fn is_near_no_more(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.near -= 1;
+        // Nothing may come soon.
+        let all = match waiting.near {
+            0 => std::mem::take(&mut waiting.open),
+            _ => HashMap::new(),
+        };
+        drop(waiting);
+        all.into_values()
+            .for_each(|open| self.hand_over(Some(open)));
+    }
+}
+
+impl<T: Clone + Send + 'static, R: Send + 'static> Gathered<T, R> {
     /// Hands messages over once the first of them is old enough.
-    fn timer(self: &Arc<Self>, site: usize, first: &Guest<T, R>, runtime: &Handle) -> AbortHandle {
-        let passed = first.idem().shared().clock.sleep(self.age);
-        let desk = Arc::downgrade(self);
+    fn timer(&self, site: Site, idem: &Idem, runtime: &Handle) -> AbortHandle {
+        let (passed, this) = (idem.shared().clock.sleep(self.age), Weak::clone(&self.this));
         let timer = runtime.spawn(async move {
             passed.await;
-            if let Some(desk) = desk.upgrade() {
-                let open = desk.gathered.lock().open.remove(&site);
-                desk.hand_over(open);
+            if let Some(this) = this.upgrade() {
+                let open = this.waiting.lock().open.remove(&site);
+                this.hand_over(open);
             }
         });
         timer.abort_handle()
     }
 
-    /// No call is under way that could bring another message soon.
-    fn hand_over_if_all_wait(self: &Arc<Self>, gathered: &mut Gathered<T, R>) {
-        if gathered.present <= gathered.held {
-            for (_, open) in gathered.open.drain() {
-                self.hand_over(Some(open));
-            }
-        }
-    }
-
     /// Calls the function with messages that have their claims.
-    fn hand_over(self: &Arc<Self>, open: Option<Open<T, R>>) {
-        let Some(Open {
-            handler,
-            mut guests,
-            timer,
-            runtime,
-        }) = open
-        else {
+    fn hand_over(&self, open: Option<Open<T>>) {
+        let (Some(open), Some(this)) = (open, self.this.upgrade()) else {
             return;
         };
-        timer.abort();
-        guests.retain(|guest| !guest.has_left());
-        let Some(first) = guests.first() else { return };
-        let place = Place::Runs(handler, Arc::new(AtomicUsize::new(guests.len())));
-        let (idem, desk) = (first.idem().clone(), Arc::clone(self));
-        runtime.spawn(async move {
-            let body = Started::new(guests, |messages| place.around((desk.handler)(messages)));
-            idem.scope(body.run()).await;
+        open.timer.abort();
+        let (guests, originals): (Vec<_>, Vec<_>) = open
+            .guests
+            .into_iter()
+            .zip(open.originals)
+            .filter(|(guest, _)| !guest.has_left())
+            .unzip();
+        if guests.is_empty() {
+            return;
+        }
+        let (over, is_done) = HandedOver::new(open.handler, guests);
+        let place = Place::Runs(Arc::clone(&over));
+        let idem = open.idem;
+        open.runtime.spawn(async move {
+            let called = AssertUnwindSafe(async { (this.function)(originals).await });
+            let called = idem.scope(place.around(called.catch_unwind()));
+            select(Box::pin(called), is_done).await;
+            over.end();
         });
-    }
-}
-
-/// A call that is under way.
-struct Present<'a, T: Send + 'static, R: Send + 'static>(&'a Arc<Desk<T, R>>);
-
-impl<'a, T: Send + 'static, R: Send + 'static> Present<'a, T, R> {
-    fn of(desk: &'a Arc<Desk<T, R>>) -> Self {
-        desk.gathered.lock().present += 1;
-        Self(desk)
-    }
-}
-
-impl<T: Send + 'static, R: Send + 'static> Drop for Present<'_, T, R> {
-    fn drop(&mut self) {
-        let mut gathered = self.0.gathered.lock();
-        gathered.present -= 1;
-        self.0.hand_over_if_all_wait(&mut gathered);
-    }
-}
-
-/// A message that waits for a body, or is in one.
-pub(super) struct Held<T, R>(Arc<Desk<T, R>>);
-
-impl<T, R> Drop for Held<T, R> {
-    fn drop(&mut self) {
-        self.0.gathered.lock().held -= 1;
     }
 }
 

@@ -1,139 +1,241 @@
-//! A body that runs for many messages: what each hands over, and the result that each gets.
+//! A body that runs for many messages: their calls, which it ends, and the time that it has.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 use std::{future::poll_fn, pin::pin};
 
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::place::plain;
+use crate::call::Call;
 use crate::call::attempt::{FRAME, Frame};
+use crate::call::body::{BodyEnd, Run};
 use crate::call::panic::text;
+use crate::handler::Handler;
+use crate::handler::bounds::{Failure, Outcome, Replayable};
 use crate::idem::Idem;
 use crate::protocol::RecordId;
 use crate::trace;
 
-/// What becomes of a message in a body: its result, or the body's panic.
-type Answer<R> = Result<R, String>;
-
-/// A message that waits for a body.
-pub(super) struct Guest<T, R> {
-    idem: Idem,
-    id: RecordId,
+/// A message that waits for a body, with the call that the body is to end.
+pub(super) struct Guest<T, R: Outcome> {
+    call: Call<R>,
     message: T,
-    answer: oneshot::Sender<Answer<R>>,
+    back: oneshot::Sender<Back<R>>,
 }
 
-impl<T, R> Guest<T, R> {
-    pub(super) fn new(
-        idem: Idem,
-        id: RecordId,
-        message: T,
-    ) -> (Self, oneshot::Receiver<Answer<R>>) {
-        let (answer, result) = oneshot::channel();
+/// A call that comes back.
+pub(super) enum Back<R: Outcome> {
+    /// It has recorded how its attempt ended.
+    Ended(Call<R>),
+    /// No body ran for it.
+    Unserved(Call<R>),
+}
+
+impl<T, R> Guest<T, R>
+where
+    R: Outcome<Ok: Replayable, Error: Failure>,
+{
+    pub(super) fn new(call: Call<R>, message: T) -> (Self, oneshot::Receiver<Back<R>>) {
+        let (back, comes) = oneshot::channel();
         let guest = Self {
-            idem,
-            id,
+            call,
             message,
-            answer,
+            back,
         };
-        (guest, result)
+        (guest, comes)
     }
 
-    pub(super) fn idem(&self) -> &Idem {
-        &self.idem
-    }
-
-    /// Returns whether its call has ended meanwhile, by its timeout for example.
+    /// Returns whether its caller is gone.
     pub(super) fn has_left(&self) -> bool {
-        self.answer.is_closed()
+        self.back.is_closed()
+    }
+
+    /// Gives the call back as it came.
+    pub(super) fn unserved(self) {
+        // Without a caller it is dropped.
+        let _ = self.back.send(Back::Unserved(self.call));
+    }
+
+    /// Returns whose call it is.
+    pub(super) fn idem(&mut self) -> Option<&Idem> {
+        let (drive, _) = self.call.granted()?;
+        Some(drive.idem())
     }
 }
 
 /// A body that was started for many messages.
-pub(super) struct Started<R, F> {
-    idem: Option<Idem>,
+pub(super) struct Shared<R: Outcome, F> {
+    calls: Vec<Seated<R>>,
+    /// What the messages have in common, if there is any.
+    common: Option<(Idem, &'static Handler)>,
     ids: Vec<RecordId>,
-    answers: Vec<oneshot::Sender<Answer<R>>>,
     /// Or the panic of the code before its future.
     body: Result<F, String>,
 }
 
-impl<R, F: Future<Output = Vec<R>>> Started<R, F> {
+/// A call whose attempt is a body's.
+struct Seated<R: Outcome> {
+    call: Call<R>,
+    run: Run,
+    back: oneshot::Sender<Back<R>>,
+}
+
+/// How a body ended for all its messages.
+enum Ended<R> {
+    Returned(Vec<R>),
+    Panicked(String),
+    TimedOut,
+    /// Another process has the claims of some.
+    Lost(Vec<bool>),
+}
+
+impl<R, F> Shared<R, F>
+where
+    R: Outcome<Ok: Replayable, Error: Failure>,
+    F: Future<Output = Vec<R>>,
+{
     /// Starts the body for these messages.
-    pub(super) fn new<T>(guests: Vec<Guest<T, R>>, body: impl FnOnce(Vec<T>) -> F) -> Self {
-        let (mut idem, mut ids, mut answers) = (None, Vec::new(), Vec::new());
-        let messages = guests.into_iter().map(|guest| {
-            idem.get_or_insert(guest.idem);
-            ids.push(guest.id);
-            answers.push(guest.answer);
-            guest.message
-        });
-        let messages: Vec<T> = messages.collect();
+    pub(super) fn start<T>(guests: Vec<Guest<T, R>>, body: impl FnOnce(Vec<T>) -> F) -> Self {
+        let (mut common, mut ids, mut calls) = (None, Vec::new(), Vec::new());
+        let mut messages = Vec::new();
+        for Guest {
+            mut call,
+            message,
+            back,
+        } in guests
+        {
+            let started = call.granted().and_then(|(drive, _)| {
+                common.get_or_insert((drive.idem().clone(), drive.handler()));
+                let id = drive.id().clone();
+                // The body has a limit, which is the same for all.
+                Some((id, drive.start(None)?))
+            });
+            let Some((id, run)) = started else {
+                let _ = back.send(Back::Ended(call));
+                continue;
+            };
+            ids.push(id);
+            messages.push(message);
+            calls.push(Seated { call, run, back });
+        }
         let body = catch_unwind(AssertUnwindSafe(|| body(messages)));
         Self {
-            idem,
+            calls,
+            common,
             ids,
-            answers,
             body: body.map_err(|panic| text(&*panic)),
         }
     }
 
-    /// Runs it, and gives each message its result. Ends early once no call waits for one.
-    pub(super) async fn run(mut self) {
-        let results = match (self.idem, self.body) {
-            (Some(idem), Ok(body)) => run(&idem, self.ids, body, &mut self.answers).await,
-            (_, Err(panic)) => Some(Err(panic)),
-            (None, Ok(_)) => None,
+    /// Runs it, and ends each call, whether its caller still waits or not: the body has done its work.
+    pub(super) async fn run(self) {
+        let Self {
+            mut calls,
+            common,
+            ids,
+            body,
+        } = self;
+        let Some((idem, handler)) = common else {
+            return;
         };
-        let Some(results) = results else { return };
-        let count = self.answers.len();
-        let results = results.and_then(|results| match results.len() {
-            returned if returned == count => Ok(results),
-            returned => Err(format!(
-                "the body returned {returned} results for {count} messages, so it is not known which is whose"
-            )),
-        });
-        // A call that has ended meanwhile takes none.
-        match results {
-            Ok(results) => {
-                for (answer, result) in self.answers.into_iter().zip(results) {
-                    let _ = answer.send(Ok(result));
+        let ended = match body {
+            Ok(body) => run(&idem, handler, ids, body, &mut calls).await,
+            Err(panic) => Ended::Panicked(panic),
+        };
+        let ends: Vec<(BodyEnd, Option<R>)> = ended.of_each(calls.len(), handler);
+        let recorded = calls
+            .drain(..)
+            .zip(ends)
+            .map(|(seated, (ended, returned))| {
+                let Seated {
+                    mut call,
+                    run,
+                    back,
+                } = seated;
+                async move {
+                    call.record(run, ended, returned).await;
+                    let _ = back.send(Back::Ended(call));
                 }
+            });
+        let recorded: FuturesUnordered<_> = recorded.collect();
+        recorded.collect::<()>().await;
+    }
+}
+
+impl<R> Ended<R> {
+    /// How it ended for each of so many messages.
+    fn of_each(self, count: usize, handler: &'static Handler) -> Vec<(BodyEnd, Option<R>)> {
+        let panicked = |text: &str| (BodyEnd::Panicked(text.to_owned()), None);
+        match self {
+            Self::Returned(results) if results.len() == count => {
+                let returned = |result| (BodyEnd::Returned, Some(result));
+                results.into_iter().map(returned).collect()
             }
-            Err(panic) => {
-                for answer in self.answers {
-                    let _ = answer.send(Err(panic.clone()));
-                }
+            Self::Returned(results) => {
+                let text = format!(
+                    "the body returned {} results for {count} messages, so it is not known which is whose",
+                    results.len()
+                );
+                (0..count).map(|_| panicked(&text)).collect()
+            }
+            Self::Panicked(text) => (0..count).map(|_| panicked(&text)).collect(),
+            Self::TimedOut => {
+                let limit = handler.timeout.unwrap_or_default();
+                let timed_out = |_| (BodyEnd::TimedOut(limit), None);
+                (0..count).map(timed_out).collect()
+            }
+            Self::Lost(lost) => {
+                let of_one = |is_lost| match is_lost {
+                    true => (BodyEnd::LostLease, None),
+                    false => panicked(
+                        "the body was stopped, because the claim of another of its messages passed on",
+                    ),
+                };
+                lost.into_iter().map(of_one).collect()
             }
         }
     }
 }
 
-/// Runs the body to its end, or returns `None` once no call waits for it.
-async fn run<R, F>(
+async fn run<R: Outcome, F: Future<Output = Vec<R>>>(
     idem: &Idem,
+    handler: &'static Handler,
     ids: Vec<RecordId>,
     body: F,
-    answers: &mut [oneshot::Sender<Answer<R>>],
-) -> Option<Result<Vec<R>, String>>
-where
-    F: Future<Output = Vec<R>>,
-{
+    // Not shared: a call may move between threads, and no more.
+    calls: &mut [Seated<R>],
+) -> Ended<R> {
     let span = trace::span::batch(&ids);
     let frame = Arc::new(Frame::of_many(Arc::clone(idem.shared()), ids));
     let body = AssertUnwindSafe(FRAME.scope(frame, plain(body))).catch_unwind();
     let mut body = pin!(body.instrument(span));
+    let mut limit = handler
+        .timeout
+        .map(|limit| idem.shared().clock.sleep(limit));
     poll_fn(|context| {
-        let is_left = |answer: &mut oneshot::Sender<_>| answer.poll_closed(context).is_ready();
-        if answers.iter_mut().all(is_left) {
-            return Poll::Ready(None);
+        let lost: Vec<_> = calls
+            .iter_mut()
+            .map(|seated| seated.run.has_lost(context))
+            .collect();
+        // What the body still does for them would be done twice.
+        if lost.contains(&true) {
+            return Poll::Ready(Ended::Lost(lost));
         }
-        body.as_mut().poll(context).map(Some)
+        if let Poll::Ready(ended) = body.as_mut().poll(context) {
+            return Poll::Ready(match ended {
+                Ok(results) => Ended::Returned(results),
+                Err(panic) => Ended::Panicked(text(&*panic)),
+            });
+        }
+        match &mut limit {
+            Some(passed) => passed.as_mut().poll(context).map(|()| Ended::TimedOut),
+            None => Poll::Pending,
+        }
     })
     .await
-    .map(|ended| ended.map_err(|panic| text(&*panic)))
 }

@@ -2,36 +2,34 @@
 //!
 //! ```text
 //! place_orders(vec) ─► a call for each message ─► a claim for each
-//!                                                       │
-//!                 ┌──── the first attempt ◄─────────────┤
-//!                 ▼                                     ▼
-//!      the table, or that of `Batches`         a later attempt: alone
-//!                 │                                     │
-//!                 └──────► one body for many ◄──────────┘
-//!                                  │
-//!            each call records its own result, or its failure
+//!                            ▲                          │
+//!                            │    ┌─ first attempt ◄────┴────► later attempt ─┐
+//!                            │    ▼                                           ▼
+//!                            │  the table, or `Batches`          the table, alone in its turn
+//!                            │    └──────────────► one body ◄─────────────────┘
+//!                            │                        │
+//!                            └──── each call records its own end, and comes back
 //! ```
 //!
-//! A call does not know that its body is shared: it waits for a result, as for any body. So claims,
-//! retries, leases, results and letters are those of single messages, and the calls ask the ledger at
-//! the same time, which makes their steps a group.
+//! A call that is to run is handed over with its message, and comes back when it has recorded how its
+//! attempt ended. So claims, retries, leases, results and letters are those of single messages, and the
+//! calls ask the ledger at the same time, which makes their steps a group.
 
 mod batches;
 mod body;
 mod place;
 mod table;
 
-use std::future::poll_fn;
-use std::panic::resume_unwind;
-use std::pin::pin;
+use std::future::{pending, poll_fn};
 use std::task::Poll;
 
 pub use batches::Batches;
-use body::{Guest, Started};
+use body::{Back, Guest, Shared};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use place::{Place, plain};
-use table::{Near, Table};
+use place::{Near, Place};
+use table::Table;
+use tokio::task::coop::unconstrained;
 
 use super::Call;
 use crate::handler::Handler;
@@ -86,46 +84,61 @@ where
     F: Future<Output = Vec<R>>,
 {
     let place = Place::here();
-    if place.is_run_for(handler, messages.len()) {
-        return plain(body(messages)).await;
+    if let Some(over) = place.runs(handler) {
+        if let Some(guests) = over.take::<T, R>(messages.len()) {
+            Shared::start(guests, &mut body).run().await;
+        }
+        // What the function does with results, it does for each message in that one's own call.
+        over.done();
+        return pending().await;
     }
-    let (table, batches) = (Table::default(), place.batches::<T, R>());
+    let table = Table::default();
+    let gathering = place.gathering();
     let mut results: Vec<Option<R>> = messages.iter().map(|_| None).collect();
     let calls = messages.into_iter().enumerate().map(|(at, message)| {
         // Each counts from the start, before any has been polled.
-        let (call, near) = (begin(&message), table.near());
-        let (table, batches) = (&table, batches.as_ref());
-        async move {
-            let result = run(
-                call,
-                near,
-                || copy(&message),
-                |guest, is_first| match batches {
-                    Some((desk, runtime)) if is_first => Some(desk.join(handler, guest, runtime)),
-                    _ => {
-                        table.join(guest, is_first);
-                        None
-                    }
-                },
-            );
-            (at, result.await)
-        }
+        let near = match gathering {
+            Some(gathering) => gathering.near(),
+            None => Near::of(&table),
+        };
+        let (table, begin) = (&table, &begin);
+        let hand_over = move |guest: Guest<T, R>, number| {
+            if number > 1 {
+                return table.join_alone(guest, number);
+            }
+            match gathering {
+                Some(gathering) => gathering
+                    .join(handler, guest)
+                    .unwrap_or_else(|guest| table.join_alone(guest, number)),
+                None => table.join(guest),
+            }
+        };
+        async move { (at, run(near, &message, copy, begin, hand_over).await) }
     });
-    let (mut calls, mut bodies) = (
-        calls.collect::<FuturesUnordered<_>>(),
-        FuturesUnordered::new(),
-    );
+    let mut calls = calls.collect::<FuturesUnordered<_>>();
+    if let Some(gathering) = gathering {
+        gathering.entered();
+    }
+    let mut bodies = FuturesUnordered::new();
     poll_fn(|context| {
         loop {
-            while let Poll::Ready(Some(())) = bodies.poll_next_unpin(context) {}
+            while let Poll::Ready(Some(was_alone)) = bodies.poll_next_unpin(context) {
+                table.ended(was_alone);
+            }
             while let Poll::Ready(Some((at, result))) = calls.poll_next_unpin(context) {
                 results[at] = Some(result);
             }
-            match table.take() {
-                Some(guests) => bodies.push(Started::new(guests, &mut body).run()),
-                None if calls.is_empty() => return Poll::Ready(()),
-                None => return Poll::Pending,
+            if calls.is_empty() {
+                return Poll::Ready(());
             }
+            let Some((guests, is_alone)) = table.take() else {
+                return Poll::Pending;
+            };
+            let shared = Shared::start(guests, &mut body);
+            bodies.push(async move {
+                shared.run().await;
+                is_alone
+            });
         }
     })
     .await;
@@ -133,35 +146,35 @@ where
     results.into_iter().flatten().collect()
 }
 
-/// Makes one message's call. Its body is to hand the message over, and to wait for the result.
-async fn run<T, R, H>(
-    mut call: Call<R>,
+/// Makes one message's call, and hands it over for each attempt.
+async fn run<T, R>(
     mut near: Near<'_>,
-    message: impl Fn() -> T,
-    hand_over: impl Fn(Guest<T, R>, bool) -> H,
+    message: &T,
+    copy: fn(&T) -> T,
+    begin: &impl Fn(&T) -> Call<R>,
+    hand_over: impl Fn(Guest<T, R>, u32),
 ) -> R
 where
     R: Outcome<Ok: Replayable, Error: Failure>,
 {
-    while call.next_and_say(|is_near| near.set(is_near)).await {
-        let attempt = call.attempt().map(|(idem, id, number)| {
-            let is_first = number == 1;
-            (idem.clone(), id.clone(), is_first)
-        });
-        let Some((idem, id, is_first)) = attempt else {
+    let mut call = begin(message);
+    let mut is_alone = false;
+    while call.next_saying(|is_near| near.set(is_near)).await {
+        let number = call.granted().map_or(1, |(_, number)| number);
+        let Some(copied) = call.copies(|| copy(message)) else {
             continue;
         };
-        let body = async {
-            let (guest, result) = Guest::new(idem, id, message());
-            let _held = hand_over(guest, is_first);
-            match result.await {
-                Ok(Ok(result)) => result,
-                Ok(Err(panic)) => resume_unwind(Box::new(panic)),
-                // The runtime that ran it shuts down.
-                Err(_) => resume_unwind(Box::new("the task of the body was dropped")),
-            }
+        let (guest, back) = Guest::new(call, copied);
+        // One that no body was run for is as one that was tried before.
+        hand_over(guest, number + u32::from(is_alone));
+        near.set(false);
+        (call, is_alone) = match unconstrained(back).await {
+            Ok(Back::Ended(call)) => (call, false),
+            Ok(Back::Unserved(call)) => (call, true),
+            // It was dropped with the runtime of its body, which the ledger was told.
+            Err(_) => (begin(message), false),
         };
-        call.run(pin!(body)).await;
+        near.set(true);
     }
     call.finish()
 }

@@ -3,21 +3,24 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
-use super::batches::Desk;
+use super::body::Guest;
 use crate::handler::Handler;
+use crate::handler::bounds::{Failure, Outcome, Replayable};
+use crate::idem::Idem;
 
 /// The caller of a handler of many messages.
 #[derive(Clone)]
 pub(super) enum Place {
     Plain,
-    /// What is to run is handed to a [`Desk`], which runs bodies here.
-    Gathers(Arc<dyn Any + Send + Sync>, Handle),
-    /// The messages have their claims, and the body is to run for so many of them.
-    Runs(&'static Handler, Arc<AtomicUsize>),
+    /// What is to run is handed to others.
+    Gathers(Arc<Gathering>),
+    /// The body is to run for messages that were handed over.
+    Runs(Arc<HandedOver>),
 }
 
 tokio::task_local! {
@@ -34,22 +37,17 @@ impl Place {
         PLACE.scope(self, future)
     }
 
-    /// Takes the right to run the body of this handler for so many messages. A function that adds
-    /// messages to those it is given has none for them: it is called as by itself.
-    pub(super) fn is_run_for(&self, handler: &'static Handler, messages: usize) -> bool {
-        let Self::Runs(of, left) = self else {
-            return false;
-        };
-        let take = |left: usize| left.checked_sub(messages);
-        std::ptr::eq(*of, handler) && left.fetch_update(Relaxed, Relaxed, take).is_ok()
+    pub(super) fn gathering(&self) -> Option<&Gathering> {
+        match self {
+            Self::Gathers(gathering) => Some(gathering),
+            _ => None,
+        }
     }
 
-    /// Returns where the messages gather, if it takes such messages.
-    pub(super) fn batches<T: Send + 'static, R: Send + 'static>(
-        &self,
-    ) -> Option<(Arc<Desk<T, R>>, &Handle)> {
+    /// Returns the messages that were handed over for this handler.
+    pub(super) fn runs(&self, handler: &'static Handler) -> Option<&HandedOver> {
         match self {
-            Self::Gathers(desk, runtime) => Some((Arc::clone(desk).downcast().ok()?, runtime)),
+            Self::Runs(over) if std::ptr::eq(over.handler, handler) => Some(over),
             _ => None,
         }
     }
@@ -58,4 +56,219 @@ impl Place {
 /// Runs a body: the handlers that it calls are called by themselves.
 pub(super) fn plain<F: Future>(body: F) -> impl Future<Output = F::Output> {
     Place::Plain.around(body)
+}
+
+/// Messages that have their claims.
+pub(super) struct HandedOver {
+    handler: &'static Handler,
+    guests: Mutex<Vec<Box<dyn AnyGuest>>>,
+    /// Dropped once the handler was called, and has done what it will.
+    done: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl HandedOver {
+    pub(super) fn new(
+        handler: &'static Handler,
+        guests: Vec<Box<dyn AnyGuest>>,
+    ) -> (Arc<Self>, oneshot::Receiver<()>) {
+        let (done, is_done) = oneshot::channel();
+        let over = Self {
+            handler,
+            guests: Mutex::new(guests),
+            done: Mutex::new(Some(done)),
+        };
+        (Arc::new(over), is_done)
+    }
+
+    /// Takes the messages, where the handler is called with as many. A call with others has a context
+    /// that is not that of all.
+    pub(super) fn take<T, R>(&self, count: usize) -> Option<Vec<Guest<T, R>>>
+    where
+        T: Send + 'static,
+        R: Outcome<Ok: Replayable, Error: Failure> + Send + 'static,
+    {
+        let mut waiting = self.guests.lock();
+        if waiting.len() != count || !waiting.iter().all(|guest| guest.is::<T, R>()) {
+            return None;
+        }
+        let taken = std::mem::take(&mut *waiting).into_iter();
+        let guests = taken.filter_map(|guest| guest.into_any().downcast().ok());
+        Some(guests.map(|guest| *guest).collect())
+    }
+
+    /// Ends the call of the function.
+    pub(super) fn done(&self) {
+        drop(self.done.lock().take());
+    }
+
+    /// Gives back those that no body was run for.
+    pub(super) fn end(&self) {
+        let unserved = std::mem::take(&mut *self.guests.lock());
+        unserved.into_iter().for_each(AnyGuest::unserved);
+    }
+}
+
+/// A call of `Batches` with one message.
+pub(super) struct Gathering {
+    desk: Arc<dyn Desk>,
+    runtime: Handle,
+    /// The message as `Batches` got it, for the first that is handed over.
+    original: Mutex<Option<Box<dyn Any + Send>>>,
+    /// It may bring a message soon, before the handler is called.
+    before: Mutex<Option<Before>>,
+}
+
+/// Where messages are gathered.
+pub(super) trait Desk: Counts + Send + Sync {
+    /// Adds a message that is to run.
+    fn join(&self, joins: Joins);
+}
+
+/// A message that is to run with others.
+pub(super) struct Joins {
+    pub(super) handler: &'static Handler,
+    pub(super) idem: Idem,
+    pub(super) runtime: Handle,
+    pub(super) guest: Box<dyn AnyGuest>,
+    pub(super) original: Box<dyn Any + Send>,
+}
+
+impl Gathering {
+    pub(super) fn new(
+        desk: Arc<dyn Desk>,
+        runtime: Handle,
+        original: Box<dyn Any + Send>,
+    ) -> Arc<Self> {
+        let before = Before::of(&desk);
+        Arc::new(Self {
+            desk,
+            runtime,
+            original: Mutex::new(Some(original)),
+            before: Mutex::new(Some(before)),
+        })
+    }
+
+    /// Counts a message that may be handed over soon.
+    pub(super) fn near(&self) -> Near<'_> {
+        Near::of(&*self.desk)
+    }
+
+    /// The handler counts its messages itself.
+    pub(super) fn entered(&self) {
+        drop(self.before.lock().take());
+    }
+
+    /// Hands a message over, or returns it: the function has made several of one.
+    pub(super) fn join<T, R>(
+        &self,
+        handler: &'static Handler,
+        mut guest: Guest<T, R>,
+    ) -> Result<(), Guest<T, R>>
+    where
+        T: Send + 'static,
+        R: Outcome<Ok: Replayable, Error: Failure> + Send + 'static,
+    {
+        let (Some(idem), Some(original)) = (guest.idem().cloned(), self.original.lock().take())
+        else {
+            return Err(guest);
+        };
+        self.desk.join(Joins {
+            handler,
+            idem,
+            runtime: self.runtime.clone(),
+            guest: Box::new(guest),
+            original,
+        });
+        Ok(())
+    }
+}
+
+/// A message of any type.
+pub(super) trait AnyGuest: Send {
+    fn has_left(&self) -> bool;
+    fn unserved(self: Box<Self>);
+    fn as_any(&self) -> &dyn Any;
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<T, R> AnyGuest for Guest<T, R>
+where
+    T: Send + 'static,
+    R: Outcome<Ok: Replayable, Error: Failure> + Send + 'static,
+{
+    fn has_left(&self) -> bool {
+        Guest::has_left(self)
+    }
+
+    fn unserved(self: Box<Self>) {
+        Guest::unserved(*self);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+impl dyn AnyGuest {
+    fn is<T: 'static, R: Outcome + 'static>(&self) -> bool {
+        self.as_any().is::<Guest<T, R>>()
+    }
+}
+
+/// Counts messages that may be handed over soon: nothing but the ledger's answer is missing.
+pub(super) trait Counts {
+    fn comes_near(&self);
+    fn is_near_no_more(&self);
+}
+
+/// A message's place in the count.
+pub(super) struct Near<'a> {
+    count: &'a (dyn Counts + Send + Sync),
+    is_near: bool,
+}
+
+impl<'a> Near<'a> {
+    pub(super) fn of(count: &'a (dyn Counts + Send + Sync)) -> Self {
+        count.comes_near();
+        Self {
+            count,
+            is_near: true,
+        }
+    }
+
+    /// Says whether the message may be handed over soon.
+    pub(super) fn set(&mut self, is_near: bool) {
+        match (self.is_near, is_near) {
+            (false, true) => self.count.comes_near(),
+            (true, false) => self.count.is_near_no_more(),
+            _ => {}
+        }
+        self.is_near = is_near;
+    }
+}
+
+impl Drop for Near<'_> {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
+/// Counts for as long as it lives.
+struct Before(Arc<dyn Desk>);
+
+impl Before {
+    fn of(desk: &Arc<dyn Desk>) -> Self {
+        desk.comes_near();
+        Self(Arc::clone(desk))
+    }
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        self.0.is_near_no_more();
+    }
 }

@@ -165,10 +165,14 @@ impl Options {
                 self.key = path::key(&arg)?;
                 self.each = Some(Given { arg, value: () });
             }
-            "key" | "each" => {
-                return Err(arg.error(
-                    "`key` is of one message and `each` of each of many, keep one of them",
-                ));
+            name @ ("key" | "each") => {
+                let message =
+                    "`key` is of one message and `each` of each of many, keep one of them";
+                let error = arg.error(message);
+                if name == "each" {
+                    self.each = Some(Given { arg, value: () });
+                }
+                return Err(error);
             }
             "retries" => {
                 let value = arg.number("retries = 3", MAX_RETRIES)?;

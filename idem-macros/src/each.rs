@@ -5,7 +5,7 @@ use quote::quote_spanned;
 use syn::spanned::Spanned;
 use syn::{GenericArgument, PathArguments, Type};
 
-use crate::args::Options;
+use crate::args::{Arg, Options};
 use crate::errors::Errors;
 use crate::expand::{Expansion, ours, used};
 use crate::params::{Param, Params, Passing, peel};
@@ -46,59 +46,11 @@ impl Each {
                 "`each` needs an `async fn`: many calls wait for one body",
             );
         }
-        if let Some(existing) = &options.existing {
-            errors.add(
-                existing,
-                "`existing` looks for one message, and the body gets many: look for them in the body, and return \
-                 `Ok` for those that are done",
-            );
-        }
-        if let Some(transaction) = &options.transaction {
-            errors.add(
-                &transaction.arg,
-                "a `transaction` is one attempt's, and each message has its own attempt: begin one in the body, or \
-                 take `key` and one message",
-            );
-        }
-        for param in &params.list {
-            if param.passing == Passing::Mutable {
-                errors.add(
-                    &param.ty,
-                    "the body can run for several messages at a time, so it cannot change this: take a `&`, or a \
-                     value that can be cloned",
-                );
-            }
-        }
-        let skipped = params.list.iter().filter(|param| param.skipped).count();
-        if params.list.len() - skipped > 1 {
-            errors.add(
-                at,
-                "a function with `each` has one argument that is its messages: leave the others out of them with \
-                 `skip(…)`",
-            );
-            return None;
-        }
-        let list = params.list.iter_mut().find(|param| !param.skipped);
-        let Some(message) = list.as_ref().and_then(|param| element(&param.ty)).cloned() else {
-            match list {
-                Some(param) => errors.add(
-                    &param.ty,
-                    "a function with `each` takes its messages in a `Vec`, such as `orders: Vec<PlaceOrder>`",
-                ),
-                None => errors.add(
-                    at,
-                    "a function with `each` has an argument with its messages, such as `orders: Vec<PlaceOrder>`",
-                ),
-            }
-            return None;
-        };
-        let param = list?;
-        if !param.bindings.is_empty() {
-            errors.add(&param.ty, "give the messages a name, such as `orders`");
-        }
+        of_one_message(options, params, errors);
+        let (param, message) = errors.keep(messages(params, at))?;
         // What the message is made from is one of them, borrowed.
         param.passing = Passing::Shared;
-        let messages = param.ident.clone();
+        let name = param.ident.clone();
         let Some(output) = output.and_then(element).cloned() else {
             // A function that returns nothing has its own error.
             if let Some(output) = output {
@@ -111,11 +63,63 @@ impl Each {
             return None;
         };
         Some(Self {
-            messages,
+            messages: name,
             message,
             output,
         })
     }
+}
+
+/// What is of one message, where the body gets many.
+fn of_one_message(options: &Options, params: &Params, errors: &mut Errors) {
+    if let Some(existing) = &options.existing {
+        errors.add(
+            existing,
+            "`existing` looks for one message, and the body gets many: look for them in the body, and return \
+             `Ok` for those that are done",
+        );
+    }
+    if let Some(transaction) = &options.transaction {
+        errors.add(
+            &transaction.arg,
+            "a `transaction` is one attempt's, and each message has its own attempt: begin one in the body, or \
+             take `key` and one message",
+        );
+    }
+    for param in &params.list {
+        if param.passing == Passing::Mutable {
+            errors.add(
+                &param.ty,
+                "the body can run for several messages at a time, so it cannot change this: take a `&`, or a \
+                 value that can be cloned",
+            );
+        }
+    }
+}
+
+/// The argument with the messages, and the type of one.
+fn messages<'a>(params: &'a mut Params, at: &Arg) -> syn::Result<(&'a mut Param, Type)> {
+    let mut of_message = params.list.iter_mut().filter(|param| !param.skipped);
+    let Some(param) = of_message.next() else {
+        let message = "a function with `each` has an argument with its messages, such as \
+                       `orders: Vec<PlaceOrder>`";
+        return Err(syn::Error::new_spanned(at, message));
+    };
+    if of_message.next().is_some() {
+        let message = "a function with `each` has one argument that is its messages: leave the others out of \
+                       them with `skip(…)`";
+        return Err(syn::Error::new_spanned(at, message));
+    }
+    let Some(message) = element(&param.ty).cloned() else {
+        let message = "a function with `each` takes its messages in a `Vec`, such as \
+                       `orders: Vec<PlaceOrder>`";
+        return Err(syn::Error::new_spanned(&param.ty, message));
+    };
+    if !param.bindings.is_empty() {
+        let message = "give the messages a name, such as `orders`";
+        return Err(syn::Error::new_spanned(&param.ty, message));
+    }
+    Ok((param, message))
 }
 
 /// The `T` of a `Vec<T>`.

@@ -14,7 +14,8 @@ use syn::{Expr, ExprLit, Lit, Path};
 
 pub(crate) use self::backoff::Backoff;
 pub(crate) use self::duration::show;
-use self::list::{Arg, Value, arguments};
+pub(crate) use self::list::Arg;
+use self::list::{Value, arguments};
 pub(crate) use self::path::{Dotted, Part, from_expr};
 pub(crate) use self::redact::Secret;
 pub(crate) use self::value::Given;

@@ -94,7 +94,8 @@ impl<T: Clone + Send + 'static, R: Send + 'static> Batches<T, R> {
     /// called with all of the messages that are to run, until it calls the handler with as many: then the
     /// handler's body gets the messages of the calls, and what the function does afterwards is left out.
     /// Where it does not, each message has a body of its own. So what goes with the messages, as a pool of
-    /// connections, has to be that of all of them:
+    /// connections, has to be that of all of them, and the function should do nothing before it calls the
+    /// handler: what it would wait for, the calls of the messages may hold.
     ///
     /// ```
     /// # use std::{sync::Arc, time::Duration};

@@ -218,13 +218,15 @@ async fn run<R: Outcome, F: Future<Output = Vec<R>>>(
         .timeout
         .map(|limit| idem.shared().clock.sleep(limit));
     poll_fn(|context| {
-        let lost: Vec<_> = calls
-            .iter_mut()
-            .map(|seated| seated.run.has_lost(context))
-            .collect();
+        // Each is asked, so that each wakes this task.
+        let mut has_lost = false;
+        for seated in calls.iter_mut() {
+            has_lost |= seated.run.has_lost(context);
+        }
         // What the body still does for them would be done twice.
-        if lost.contains(&true) {
-            return Poll::Ready(Ended::Lost(lost));
+        if has_lost {
+            let lost = calls.iter_mut().map(|seated| seated.run.has_lost(context));
+            return Poll::Ready(Ended::Lost(lost.collect()));
         }
         if let Poll::Ready(ended) = body.as_mut().poll(context) {
             return Poll::Ready(match ended {

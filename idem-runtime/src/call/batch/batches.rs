@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use tokio::runtime::{self, Handle};
 use tokio::task::AbortHandle;
 
-use super::place::{AnyGuest, Counts, Desk, Gathering, HandedOver, Joins, Place};
+use super::near::Counts;
+use super::place::{AnyGuest, Desk, Gathering, HandedOver, Joins, Place};
 use super::the_only;
 use crate::clock::BoxFuture;
 use crate::handler::Handler;

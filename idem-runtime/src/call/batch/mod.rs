@@ -17,6 +17,7 @@
 
 mod batches;
 mod body;
+mod near;
 mod place;
 mod table;
 
@@ -27,7 +28,8 @@ pub use batches::Batches;
 use body::{Back, Guest, Shared};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use place::{Near, Place};
+use near::Near;
+use place::Place;
 use table::Table;
 use tokio::task::coop::unconstrained;
 

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::body::Guest;
+use super::near::{Before, Counts, Near};
 use crate::handler::Handler;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
 use crate::idem::Idem;
@@ -216,59 +217,5 @@ where
 impl dyn AnyGuest {
     fn is<T: 'static, R: Outcome + 'static>(&self) -> bool {
         self.as_any().is::<Guest<T, R>>()
-    }
-}
-
-/// Counts messages that may be handed over soon: nothing but the ledger's answer is missing.
-pub(super) trait Counts {
-    fn comes_near(&self);
-    fn is_near_no_more(&self);
-}
-
-/// A message's place in the count.
-pub(super) struct Near<'a> {
-    count: &'a (dyn Counts + Send + Sync),
-    is_near: bool,
-}
-
-impl<'a> Near<'a> {
-    pub(super) fn of(count: &'a (dyn Counts + Send + Sync)) -> Self {
-        count.comes_near();
-        Self {
-            count,
-            is_near: true,
-        }
-    }
-
-    /// Says whether the message may be handed over soon.
-    pub(super) fn set(&mut self, is_near: bool) {
-        match (self.is_near, is_near) {
-            (false, true) => self.count.comes_near(),
-            (true, false) => self.count.is_near_no_more(),
-            _ => {}
-        }
-        self.is_near = is_near;
-    }
-}
-
-impl Drop for Near<'_> {
-    fn drop(&mut self) {
-        self.set(false);
-    }
-}
-
-/// Counts for as long as it lives.
-struct Before(Arc<dyn Desk>);
-
-impl Before {
-    fn of(desk: &Arc<dyn Desk>) -> Self {
-        desk.comes_near();
-        Self(Arc::clone(desk))
-    }
-}
-
-impl Drop for Before {
-    fn drop(&mut self) {
-        self.0.is_near_no_more();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use super::body::Guest;
-use super::place::Counts;
+use super::near::Counts;
 use crate::handler::bounds::Outcome;
 
 /// The messages of one list that are to run.

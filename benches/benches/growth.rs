@@ -8,9 +8,7 @@
     reason = "a bench that cannot run measures nothing"
 )]
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -18,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use idem_benches::orders::{Order, PlaceOrder, delivery, first_calls, placed, rate};
 use idem_benches::report::Row;
+use idem_benches::usage::{disk, resident};
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{Error, Idem, idempotent};
 
@@ -167,14 +166,7 @@ fn fill(folder: &Path) {
         filled = size + TIMED;
         say(size, rate);
     }
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    say(
-        "resident",
-        resident.map_or(f64::NAN, |kib| kib.parse::<f64>().unwrap() / 1024.0),
-    );
+    say("resident", resident());
     wait();
 }
 
@@ -225,7 +217,7 @@ fn bare(folder: &Path, sku: &str) {
         db.apply_batch(group).unwrap();
         db.flush().unwrap();
     }
-    say("bytes", bytes(folder) as f64 / LIVE as f64);
+    say("bytes", disk(folder).unwrap() as f64 / LIVE as f64);
     wait();
 }
 
@@ -255,19 +247,6 @@ fn turnover(folder: &Path, sku: &str) {
         clock.advance(Duration::from_secs(36));
         runtime.block_on(idem.sweep()).unwrap();
     }
-    say("bytes", bytes(folder) as f64 / LIVE as f64);
+    say("bytes", disk(folder).unwrap() as f64 / LIVE as f64);
     wait();
-}
-
-fn bytes(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries
-        .map(|entry| {
-            if entry.path().is_dir() {
-                bytes(&entry.path())
-            } else {
-                entry.metadata().unwrap().blocks() * 512
-            }
-        })
-        .sum()
 }

@@ -13,4 +13,5 @@ pub mod queues;
 pub mod redis;
 pub mod report;
 pub mod rounds;
+pub mod usage;
 pub mod web;

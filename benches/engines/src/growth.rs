@@ -1,13 +1,12 @@
 //! What many records cost: disk, memory, speed and opening. Each is a child's, which is killed.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use idem_benches::report::Row;
+use idem_benches::usage::{disk, resident};
 
 use crate::engine::{Engine, Fjall, Redb, Sled};
 use crate::work::{CACHE, claim, completion, fill, removal};
@@ -102,7 +101,7 @@ pub fn turnover<E: Engine>(folder: &Path) {
         engine.write(&mut { ends }).unwrap();
     }
     let took = start.elapsed().as_secs_f64();
-    say(bytes(folder) as f64 / LIVE as f64);
+    say(disk(folder).unwrap() as f64 / LIVE as f64);
     say((TURNS * LIVE) as f64 / took);
     wait();
 }
@@ -154,12 +153,8 @@ pub fn grow<E: Engine>(folder: &Path) {
         filled = size + TIMED;
         say(TIMED as f64 / start.elapsed().as_secs_f64());
     }
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let resident = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    say(resident.unwrap().parse::<f64>().unwrap() / 1024.0);
-    say(bytes(folder) as f64 / filled as f64);
+    say(resident());
+    say(disk(folder).unwrap() as f64 / filled as f64);
     wait();
 }
 
@@ -168,17 +163,4 @@ pub fn open<E: Engine>(folder: &Path) {
     let engine = E::open(folder, CACHE).unwrap();
     say(start.elapsed().as_secs_f64());
     drop(engine);
-}
-
-pub fn bytes(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).unwrap();
-    let sizes = entries.map(|entry| {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            return bytes(&path);
-        }
-        // One that is compacted away meanwhile takes nothing.
-        path.metadata().map_or(0, |file| file.blocks() * 512)
-    });
-    sizes.sum()
 }

@@ -41,11 +41,9 @@ fn main() {
         }
         parts => {
             let is_wanted = |part| parts.is_empty() || parts.contains(&part);
-            if is_wanted("throughput") {
-                throughput::run();
-            }
             for (part, run) in [
-                ("turnover", growth::turnovers as fn()),
+                ("throughput", throughput::run as fn()),
+                ("turnover", growth::turnovers),
                 ("growth", growth::run),
                 ("damage", damage::run),
             ] {

@@ -14,8 +14,9 @@ use parking_lot::Mutex;
 use tokio::runtime::{self, Handle};
 use tokio::task::AbortHandle;
 
+use super::guest::AnyGuest;
 use super::near::Counts;
-use super::place::{AnyGuest, Desk, Gathering, HandedOver, Joins, Place};
+use super::place::{Desk, Gathering, HandedOver, Joins, Place};
 use super::the_only;
 use crate::clock::BoxFuture;
 use crate::handler::Handler;
@@ -235,13 +236,13 @@ impl<T: Clone + Send + 'static, R: Send + 'static> Gathered<T, R> {
         if guests.is_empty() {
             return;
         }
-        let (over, is_done) = HandedOver::new(open.handler, guests);
+        let over = HandedOver::new(open.handler, guests);
         let place = Place::Runs(Arc::clone(&over));
         let idem = open.idem;
         open.runtime.spawn(async move {
             let called = AssertUnwindSafe(async { (this.function)(originals).await });
             let called = idem.scope(place.around(called.catch_unwind()));
-            select(Box::pin(called), is_done).await;
+            select(Box::pin(called), Box::pin(over.done.notified())).await;
             over.end();
         });
     }

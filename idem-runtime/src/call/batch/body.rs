@@ -10,6 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
+use super::guest::{Back, Guest};
 use super::place::plain;
 use crate::call::Call;
 use crate::call::attempt::{FRAME, Frame};
@@ -21,55 +22,8 @@ use crate::idem::Idem;
 use crate::protocol::RecordId;
 use crate::trace;
 
-/// A message that waits for a body, with the call that the body is to end.
-pub(super) struct Guest<T, R: Outcome> {
-    call: Call<R>,
-    message: T,
-    back: oneshot::Sender<Back<R>>,
-}
-
-/// A call that comes back.
-pub(super) enum Back<R: Outcome> {
-    /// It has recorded how its attempt ended.
-    Ended(Call<R>),
-    /// No body ran for it.
-    Unserved(Call<R>),
-}
-
-impl<T, R> Guest<T, R>
-where
-    R: Outcome<Ok: Replayable, Error: Failure>,
-{
-    pub(super) fn new(call: Call<R>, message: T) -> (Self, oneshot::Receiver<Back<R>>) {
-        let (back, comes) = oneshot::channel();
-        let guest = Self {
-            call,
-            message,
-            back,
-        };
-        (guest, comes)
-    }
-
-    /// Returns whether its caller is gone.
-    pub(super) fn has_left(&self) -> bool {
-        self.back.is_closed()
-    }
-
-    /// Gives the call back as it came.
-    pub(super) fn unserved(self) {
-        // Without a caller it is dropped.
-        let _ = self.back.send(Back::Unserved(self.call));
-    }
-
-    /// Returns whose call it is.
-    pub(super) fn idem(&mut self) -> Option<&Idem> {
-        let (drive, _) = self.call.granted()?;
-        Some(drive.idem())
-    }
-}
-
 /// A body that was started for many messages.
-pub(super) struct Shared<R: Outcome, F> {
+pub(super) struct SharedBody<R: Outcome, F> {
     calls: Vec<Seated<R>>,
     /// What the messages have in common, if there is any.
     common: Option<(Idem, &'static Handler)>,
@@ -94,7 +48,7 @@ enum Ended<R> {
     Lost(Vec<bool>),
 }
 
-impl<R, F> Shared<R, F>
+impl<R, F> SharedBody<R, F>
 where
     R: Outcome<Ok: Replayable, Error: Failure>,
     F: Future<Output = Vec<R>>,
@@ -147,9 +101,9 @@ where
             Ok(body) => run(&idem, handler, ids, body, &mut calls).await,
             Err(panic) => Ended::Panicked(panic),
         };
-        let ends: Vec<(BodyEnd, Option<R>)> = ended.of_each(calls.len(), handler);
+        let ends = ended.of_each(calls.len(), handler);
         let recorded = calls
-            .drain(..)
+            .into_iter()
             .zip(ends)
             .map(|(seated, (ended, returned))| {
                 let Seated {

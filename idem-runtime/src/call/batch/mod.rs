@@ -17,6 +17,7 @@
 
 mod batches;
 mod body;
+mod guest;
 mod near;
 mod place;
 mod table;
@@ -25,9 +26,10 @@ use std::future::{pending, poll_fn};
 use std::task::Poll;
 
 pub use batches::Batches;
-use body::{Back, Guest, Shared};
+use body::SharedBody;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use guest::{Back, Guest};
 use near::Near;
 use place::Place;
 use table::Table;
@@ -88,10 +90,10 @@ where
     let place = Place::here();
     if let Some(over) = place.runs(handler) {
         if let Some(guests) = over.take::<T, R>(messages.len()) {
-            Shared::start(guests, &mut body).run().await;
+            SharedBody::start(guests, &mut body).run().await;
         }
         // What the function does with results, it does for each message in that one's own call.
-        over.done();
+        over.done.notify_one();
         return pending().await;
     }
     let table = Table::default();
@@ -136,7 +138,7 @@ where
             let Some((guests, is_alone)) = table.take() else {
                 return Poll::Pending;
             };
-            let shared = Shared::start(guests, &mut body);
+            let shared = SharedBody::start(guests, &mut body);
             bodies.push(async move {
                 shared.run().await;
                 is_alone

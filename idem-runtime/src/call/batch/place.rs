@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 
-use super::body::Guest;
+use super::guest::{AnyGuest, Guest};
 use super::near::{Before, Counts, Near};
 use crate::handler::Handler;
 use crate::handler::bounds::{Failure, Outcome, Replayable};
@@ -63,22 +63,17 @@ pub(super) fn plain<F: Future>(body: F) -> impl Future<Output = F::Output> {
 pub(super) struct HandedOver {
     handler: &'static Handler,
     guests: Mutex<Vec<Box<dyn AnyGuest>>>,
-    /// Dropped once the handler was called, and has done what it will.
-    done: Mutex<Option<oneshot::Sender<()>>>,
+    /// Told once the handler was called, and has done what it will.
+    pub(super) done: Notify,
 }
 
 impl HandedOver {
-    pub(super) fn new(
-        handler: &'static Handler,
-        guests: Vec<Box<dyn AnyGuest>>,
-    ) -> (Arc<Self>, oneshot::Receiver<()>) {
-        let (done, is_done) = oneshot::channel();
-        let over = Self {
+    pub(super) fn new(handler: &'static Handler, guests: Vec<Box<dyn AnyGuest>>) -> Arc<Self> {
+        Arc::new(Self {
             handler,
             guests: Mutex::new(guests),
-            done: Mutex::new(Some(done)),
-        };
-        (Arc::new(over), is_done)
+            done: Notify::new(),
+        })
     }
 
     /// Takes the messages, where the handler is called with as many. A call with others has a context
@@ -95,11 +90,6 @@ impl HandedOver {
         let taken = std::mem::take(&mut *waiting).into_iter();
         let guests = taken.filter_map(|guest| guest.into_any().downcast().ok());
         Some(guests.map(|guest| *guest).collect())
-    }
-
-    /// Ends the call of the function.
-    pub(super) fn done(&self) {
-        drop(self.done.lock().take());
     }
 
     /// Gives back those that no body was run for.
@@ -181,41 +171,5 @@ impl Gathering {
             original,
         });
         Ok(())
-    }
-}
-
-/// A message of any type.
-pub(super) trait AnyGuest: Send {
-    fn has_left(&self) -> bool;
-    fn unserved(self: Box<Self>);
-    fn as_any(&self) -> &dyn Any;
-    fn into_any(self: Box<Self>) -> Box<dyn Any>;
-}
-
-impl<T, R> AnyGuest for Guest<T, R>
-where
-    T: Send + 'static,
-    R: Outcome<Ok: Replayable, Error: Failure> + Send + 'static,
-{
-    fn has_left(&self) -> bool {
-        Guest::has_left(self)
-    }
-
-    fn unserved(self: Box<Self>) {
-        Guest::unserved(*self);
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
-}
-
-impl dyn AnyGuest {
-    fn is<T: 'static, R: Outcome + 'static>(&self) -> bool {
-        self.as_any().is::<Guest<T, R>>()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::body::Guest;
+use super::guest::Guest;
 use super::near::Counts;
 use crate::handler::bounds::Outcome;
 

@@ -8,7 +8,7 @@ macro_rules! point {
         fail::fail_point!(crate::failpoint::$name $(, $failure)?);
     };
 }
-#[cfg(feature = "sled")]
+#[cfg(feature = "__folder")]
 pub(crate) use point;
 
 #[cfg(feature = "__failpoints")]

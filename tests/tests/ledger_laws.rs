@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use idem_runtime::ledger::SledLedger;
 use idem_runtime::ledger::shared::{SharedLedger, Store};
+use idem_runtime::ledger::{FjallLedger, FjallStore, SledLedger};
 use idem_runtime::testing::{
     LedgerFault, ManualClock, MemoryLedger, MemoryStore, Process, UnreliableLedger,
     UnreliableStore, laws::Subject,
@@ -26,6 +26,23 @@ fn opened(folder: &TempDir, clock: ManualClock) -> Subject {
     let (ours, owner) = (Arc::new(clock.clone()), "laws".to_owned());
     let ledger = SledLedger::open(folder.path(), 64 << 20, ours, owner).unwrap();
     Subject::new(Arc::new(ledger), clock)
+}
+
+fn fjall() -> Subject {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let (again, clock) = (Arc::clone(&folder), ManualClock::default());
+    opened_on_fjall(&folder, clock)
+        .keeping(folder)
+        .opened_again(move |clock| opened_on_fjall(&again, clock))
+}
+
+fn opened_on_fjall(folder: &TempDir, clock: ManualClock) -> Subject {
+    let process = Process::start("laws".to_owned(), Arc::new(clock.clone())).unwrap();
+    let store = FjallStore::open(folder.path(), 64 << 20, Arc::new(clock.clone())).unwrap();
+    let ledger = process
+        .open(|context| FjallLedger::open(store, context))
+        .unwrap();
+    Subject::new(Arc::new(ledger), clock).keeping(process)
 }
 
 fn memory() -> Subject {
@@ -84,6 +101,10 @@ const LEASE: Duration = Duration::from_secs(30);
 
 mod sled_ledger {
     idem_runtime::ledger_laws!(super::sled);
+}
+
+mod fjall_ledger {
+    idem_runtime::ledger_laws!(super::fjall);
 }
 
 mod memory_ledger {

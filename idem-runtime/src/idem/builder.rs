@@ -2,14 +2,14 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-#[cfg(feature = "sled")]
+#[cfg(feature = "__folder")]
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 
-#[cfg(feature = "sled")]
+#[cfg(feature = "__folder")]
 use crate::call::wait::wait;
 use crate::call::{Claims, panic};
 use crate::clock::{Clock, SystemClock};
@@ -18,8 +18,8 @@ use crate::idem::Idem;
 use crate::idem::background::BackgroundThread;
 use crate::idem::shared::{Limits, Shared};
 use crate::ledger::{Context, Ledger, LedgerError};
-#[cfg(feature = "sled")]
-use crate::ledger::{SledLedger, once_free};
+#[cfg(feature = "__folder")]
+use crate::ledger::{Engine, once_free};
 use crate::metrics;
 use crate::pause::PauseRules;
 use crate::seal::SealKeys;
@@ -39,8 +39,10 @@ use crate::seal::SealKeys;
 #[derive(Default)]
 pub struct IdemBuilder {
     limits: Limits,
-    #[cfg(feature = "sled")]
+    #[cfg(feature = "__folder")]
     cache_bytes: Option<u64>,
+    #[cfg(feature = "__folder")]
+    engine: Engine,
     clock: Option<Arc<dyn Clock>>,
     pause: PauseRules,
     wait: Duration,
@@ -56,7 +58,7 @@ impl Idem {
     /// # Errors
     /// [`Error::Ledger`], which says what is wrong with the folder: it is open in another process,
     /// not writable, full, damaged, or has fewer records than were acknowledged.
-    #[cfg(feature = "sled")]
+    #[cfg(feature = "__folder")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder().open(path)
     }
@@ -104,9 +106,16 @@ impl IdemBuilder {
     /// Sets the size of the embedded ledger's cache, in bytes (default: 128 MiB). With the default
     /// and five million results, the process takes about 310 MiB (`cargo xtask bench --bench
     /// growth`).
-    #[cfg(feature = "sled")]
+    #[cfg(feature = "__folder")]
     pub fn cache(mut self, bytes: u64) -> Self {
         self.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the storage engine of the embedded ledger (default: [`Engine::Sled`]).
+    #[cfg(feature = "__folder")]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
         self
     }
 
@@ -139,24 +148,30 @@ impl IdemBuilder {
     ///
     /// # Errors
     /// As [`Idem::open`].
-    #[cfg(feature = "sled")]
+    #[cfg(feature = "__folder")]
     pub fn open(self, path: impl AsRef<Path>) -> Result<Idem, Error> {
         metrics::describe_metrics();
         let thread = thread(tokio::runtime::Builder::enable_time)?;
-        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let (cache_bytes, instance) = (self.cache_bytes.unwrap_or(128 << 20), instance());
-        let open = || {
-            let (clock, instance) = (Arc::clone(&clock), instance.clone());
-            SledLedger::open(path.as_ref(), cache_bytes, clock, instance)
+        let context = Context {
+            background: thread.handle().clone(),
+            clock: self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
+            instance: instance().into(),
+            claims: Claims::default(),
+            wait: self.wait,
         };
-        let ledger = Arc::new(once_free(self.wait, open)?);
+        let ledger = open_folder(
+            self.engine,
+            path.as_ref(),
+            self.cache_bytes.unwrap_or(128 << 20),
+            &context,
+        )?;
         let shared = Shared::new(
             ledger,
-            clock,
+            context.clock,
             self.limits,
             self.seal,
-            instance.into(),
-            Claims::default(),
+            context.instance,
+            context.claims,
             self.pause,
         );
         wait(shared.recover())?;
@@ -225,6 +240,41 @@ impl IdemBuilder {
                 Err(LedgerError::Other(format!("opening the ledger panicked: {panic}")).into())
             }
         }
+    }
+}
+
+/// Opens the embedded ledger in a folder.
+#[cfg(feature = "__folder")]
+fn open_folder(
+    engine: Engine,
+    path: &Path,
+    cache_bytes: u64,
+    context: &Context,
+) -> Result<Arc<dyn Ledger>, LedgerError> {
+    match engine {
+        #[cfg(feature = "sled")]
+        Engine::Sled => {
+            let open = || {
+                let (clock, instance) = (Arc::clone(&context.clock), context.instance.to_string());
+                crate::ledger::SledLedger::open(path, cache_bytes, clock, instance)
+            };
+            Ok(Arc::new(once_free(context.wait, open)?))
+        }
+        #[cfg(feature = "fjall")]
+        Engine::Fjall => {
+            let open = || {
+                let clock = Arc::clone(&context.clock);
+                crate::ledger::FjallStore::open(path, cache_bytes, clock)
+            };
+            let store = once_free(context.wait, open)?;
+            let ledger = crate::ledger::FjallLedger::open(store, context.clone());
+            Ok(Arc::new(wait(ledger)?))
+        }
+        #[cfg(not(all(feature = "sled", feature = "fjall")))]
+        other => Err(LedgerError::Other(format!(
+            "this program is built without the engine {0}: add the feature `{0}` of idem-runtime",
+            other.name()
+        ))),
     }
 }
 

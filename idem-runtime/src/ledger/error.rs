@@ -2,9 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-#[cfg(feature = "sled")]
+#[cfg(feature = "__folder")]
 use std::io;
-#[cfg(feature = "sled")]
+#[cfg(feature = "__folder")]
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +97,21 @@ pub enum LedgerError {
         path: PathBuf,
         /// The damage that was found.
         detail: String,
+    },
+
+    /// The folder holds a ledger on another engine. Nothing was read or written.
+    #[error(
+        "`{}` holds a ledger on {}, not on {}: open it with that engine, or copy what is in it into another \
+         folder with `idem migrate`",
+        path.display(), engine.name(), asked.name()
+    )]
+    OtherEngine {
+        /// The data folder.
+        path: PathBuf,
+        /// The engine of the ledger in it.
+        engine: super::Engine,
+        /// The engine that it was opened with.
+        asked: super::Engine,
     },
 
     /// One of the ledger's files is not a regular file. It was neither read nor written.
@@ -280,6 +295,7 @@ impl LedgerError {
             | Self::Behind { .. }
             | Self::Damaged { .. }
             | Self::OddFile { .. }
+            | Self::OtherEngine { .. }
             | Self::Poisoned { .. }
             | Self::Moved { .. }
             | Self::Forked { .. } => LedgerErrorKind::Broken,
@@ -311,13 +327,13 @@ impl LedgerError {
     }
 
     /// Whether only a restart of the process helps.
-    #[cfg(feature = "sled")]
+    #[cfg(feature = "__folder")]
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Poisoned { .. } | Self::Moved { .. })
     }
 
     /// Converts an error of the system, by what a person can do about it.
-    #[cfg(feature = "sled")]
+    #[cfg(feature = "__folder")]
     pub(crate) fn from_io(path: &Path, error: &io::Error) -> Self {
         if let Some(told) = error
             .get_ref()
@@ -344,7 +360,7 @@ impl LedgerError {
             | io::ErrorKind::ReadOnlyFilesystem
             | io::ErrorKind::NotADirectory
             | io::ErrorKind::NotFound => Self::NotWritable { path, reason },
-            // Of sled's files: they end where they should not, or hold what they should not.
+            // Of an engine's files: they end where they should not, or hold what they should not.
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Self::Damaged {
                 path,
                 detail: reason,
@@ -356,7 +372,7 @@ impl LedgerError {
 
 /// Returns the system's error in one that sled has cloned: a clone keeps the kind and the debug
 /// text, and loses the number.
-#[cfg(feature = "sled")]
+#[cfg(feature = "__folder")]
 fn in_debug_text(error: &io::Error) -> Option<io::Error> {
     if error.raw_os_error().is_some() {
         return None;

@@ -8,6 +8,10 @@ mod metrics;
 pub mod shared;
 #[cfg(feature = "sled")]
 pub(crate) mod sled;
+#[cfg(feature = "fjall")]
+pub(crate) mod fjall;
+#[cfg(feature = "__folder")]
+mod folder;
 mod transaction;
 mod unfinished;
 
@@ -24,8 +28,12 @@ pub use error::{LedgerError, LedgerErrorKind};
 pub use filter::Filter;
 #[cfg(feature = "sled")]
 pub use sled::SledLedger;
-#[cfg(feature = "sled")]
-pub(crate) use sled::once_free;
+#[cfg(feature = "fjall")]
+pub use fjall::{FjallLedger, FjallStore};
+#[cfg(feature = "__folder")]
+pub use folder::engine::Engine;
+#[cfg(feature = "__folder")]
+pub(crate) use folder::held::once_free;
 #[cfg(feature = "sled")]
 #[doc(hidden)]
 pub use sled::{Import, ImportLedger, Imported, StoppedLedger, StoppedRecord};

@@ -110,8 +110,12 @@ impl<S: Store> SharedLedger<S> {
 
 impl<S: Store> Ledger for SharedLedger<S> {
     fn capabilities(&self) -> Capabilities {
+        let leases = match self.core.store.has_one_process() {
+            true => Leases::None,
+            false => Leases::PerProcess,
+        };
         Capabilities::new()
-            .leases(Leases::PerProcess)
+            .leases(leases)
             .transactions(self.core.store.has_transactions())
     }
 

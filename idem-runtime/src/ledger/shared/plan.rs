@@ -98,11 +98,15 @@ impl<S: Store> Core<S> {
         }
     }
 
+    fn has_leases(&self) -> bool {
+        !self.store.has_one_process()
+    }
+
     fn facts(&self, basis: &Basis<'_>, dead_owner: bool) -> Facts {
         let letter = DeadLetterId::new(basis.now, &self.letter_ids.lock());
         let instance = self.context.instance.clone();
         Facts::new(basis.now, basis.number, letter, instance)
-            .leases(true)
+            .leases(self.has_leases())
             .dead_owner(dead_owner)
     }
 
@@ -143,6 +147,8 @@ impl<S: Store> Core<S> {
         let encoded =
             encoded.map_err(|error| StoreError::new(StoreErrorKind::Refused, error.to_string()))?;
         let due = match &record {
+            // Only the end of its process ends a claim without a lease.
+            Some(record) if is_running(record) && !self.has_leases() => None,
             Some(record) => due(record),
             None => Some(after(basis.now, ROW_OUTLIVES)),
         };

@@ -189,6 +189,12 @@ pub trait Store: Send + Sync + 'static {
         true
     }
 
+    /// Returns whether no other process uses it while this one does, so that claims need no lease
+    /// (default: no). All runners of before its opening are then dead.
+    fn has_one_process(&self) -> bool {
+        false
+    }
+
     /// Returns whether attempts can [begin](Self::begin) a transaction (default: no).
     fn has_transactions(&self) -> bool {
         false

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::batch::Batch;
 use super::counts::counts;
-use super::engine::Engine;
+use crate::ledger::folder::health::{Abandon, Health};
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::RecordKey;
@@ -17,8 +17,8 @@ use super::recovery;
 use super::shared::Shared;
 use super::store::Store;
 use super::undo::TakenBack;
-use super::witness::Witness;
 use crate::failpoint;
+use crate::ledger::folder::witness::Witness;
 use crate::ledger::{LedgerError, metrics};
 use crate::protocol::{DeadLetterId, Facts};
 
@@ -62,7 +62,7 @@ impl Committer {
         if let Err(error) = self.check_counts() {
             tracing::error!(%error, "what the ledger holds was not counted at its closing");
         }
-        *shared.engine.write() = Engine::Closed;
+        *shared.engine.write() = Health::Closed;
         shared.folder.release();
     }
 
@@ -96,10 +96,10 @@ impl Committer {
     /// Opens sled again after it was refused a write: it answers nothing more until then.
     fn reopen(&mut self) -> Result<(), LedgerError> {
         match &*self.shared.engine.read() {
-            Engine::Open(_) => return Ok(()),
-            Engine::Closed => return Err(LedgerError::Closed),
-            Engine::Poisoned(error) => return Err(error.clone()),
-            Engine::Refused(..) => {}
+            Health::Open(_) => return Ok(()),
+            Health::Closed => return Err(LedgerError::Closed),
+            Health::Poisoned(error) => return Err(error.clone()),
+            Health::Refused(..) => {}
         }
         self.open_again().inspect_err(|error| {
             if error.is_final() {
@@ -127,7 +127,7 @@ impl Committer {
         match self.read_again(&store, log) {
             Ok(()) => {
                 *shared.writing.lock() = None;
-                *shared.engine.write() = Engine::Open(store);
+                *shared.engine.write() = Health::Open(store);
                 tracing::info!("the ledger is open again");
                 Ok(())
             }

@@ -11,14 +11,13 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::files;
-use super::folder::Folder;
 use super::opening::Opened;
 use super::shared::Shared;
-use super::witness::Witness;
-use super::{copied, recovery, verify};
+use super::{recovery, verify};
 use crate::failpoint;
-use crate::ledger::LedgerError;
+use crate::ledger::folder::witness::Witness;
+use crate::ledger::folder::{Folder, copied, files};
+use crate::ledger::{Engine, LedgerError};
 
 /// A write in the same tick of the file system's clock as the last one cannot be seen by its time,
 /// so a log counts as unchanged since a moment only if it was at rest for this long before.
@@ -48,7 +47,7 @@ pub(super) fn copy(shared: &Shared, to: &Path) -> Result<(), LedgerError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(LedgerError::from_io(to, &error)),
     }
-    let copy = Folder::hold(to).inspect_err(|error| {
+    let copy = Folder::hold(to, Engine::Sled).inspect_err(|error| {
         // One that another copy is being made in is not this one's.
         if !matches!(error, LedgerError::Held { .. }) {
             let _ = fs::remove_dir(to.join("sled"));

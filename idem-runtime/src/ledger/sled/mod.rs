@@ -6,22 +6,16 @@
 mod batch;
 mod buckets;
 mod committer;
-mod copied;
 mod copy;
 mod counts;
-mod engine;
-mod files;
 mod filters;
-mod folder;
 mod group;
-mod held;
 mod import;
 mod job;
 mod journal;
 mod layout;
-mod limit;
 mod list;
-mod lock;
+mod log;
 mod nudge;
 mod opening;
 mod queue;
@@ -34,7 +28,6 @@ mod store;
 mod sweep;
 mod undo;
 mod verify;
-mod witness;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -45,10 +38,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use committer::Committer;
-use engine::Engine;
 use filters::Index;
-use folder::Folder;
-pub(crate) use held::once_free;
 use import::Purpose;
 use job::{Done, Job};
 #[cfg(feature = "testing")]
@@ -57,12 +47,14 @@ use layout::{CLOSED_LETTER, OPEN_LETTER, RecordKey, letter_key};
 use opening::Opened;
 use queue::Queue;
 use shared::{Shared, Waiting};
-use witness::Witness;
 
 pub use import::{Import, ImportLedger, Imported};
 pub use stopped::{StoppedLedger, StoppedRecord};
 
-use super::{Capabilities, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
+use super::folder::health::Health;
+use super::folder::witness::{self, Witness};
+use super::folder::{Folder, copied, limit};
+use super::{Capabilities, Engine, ExpectedNote, Ledger, LedgerError, Note, NoteChange, Swept};
 use crate::clock::{BoxFuture, Clock};
 use crate::failpoint;
 use crate::ledger::{Filter, check_keys};
@@ -103,7 +95,7 @@ impl SledLedger {
         instance: String,
     ) -> Result<Self, LedgerError> {
         limit::survive();
-        let folder = Folder::hold(path)?;
+        let folder = Folder::hold(path, Engine::Sled)?;
         let witnessed = Witness::read(&folder)?;
         let acknowledged = match purpose {
             Purpose::Service => witnessed,
@@ -148,7 +140,7 @@ impl SledLedger {
             clock,
             instance: instance.into(),
             session: state.meta.session,
-            engine: RwLock::new(Engine::Open(store)),
+            engine: RwLock::new(Health::Open(store)),
             queue: Queue::default(),
             index: Index::new(state.meta.seed, filters),
             running: RwLock::new(running),

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use super::engine::{Engine, not_durable};
+use crate::ledger::folder::health::{Health, not_durable};
 use super::filters::Index;
-use super::folder::Folder;
 use super::job::{Done, Job};
 use super::journal::Running;
 use super::layout::{Counts, DEAD, LIVE, RecordKey};
@@ -17,6 +16,7 @@ use super::store::Store;
 use crate::clock::Clock;
 use crate::failpoint;
 use crate::ledger::LedgerError;
+use crate::ledger::folder::Folder;
 use crate::protocol::{DeadLetterId, Facts, Record, Settled};
 
 /// The state that callers and the committer share.
@@ -28,7 +28,7 @@ pub(super) struct Shared {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) instance: Arc<str>,
     pub(super) session: u64,
-    pub(super) engine: RwLock<Engine>,
+    pub(super) engine: RwLock<Health<Store>>,
     pub(super) queue: Queue,
     /// Where settled records are.
     pub(super) index: Index,
@@ -104,7 +104,7 @@ impl Shared {
         if let Ok(store) = engine.readable() {
             let error = why(store);
             tracing::error!(%error, "the ledger answers nothing more");
-            *engine = Engine::Poisoned(error);
+            *engine = Health::Poisoned(error);
         }
     }
 
@@ -177,7 +177,7 @@ impl Shared {
     /// Lets the committer open sled again if it was refused a write.
     pub(super) async fn open_again(self: &Arc<Self>) -> Result<(), LedgerError> {
         self.is_here()?;
-        if !matches!(&*self.engine.read(), Engine::Refused(..)) {
+        if !matches!(&*self.engine.read(), Health::Refused(..)) {
             return Ok(());
         }
         let (done, answer): (Done<bool>, _) = oneshot::channel();

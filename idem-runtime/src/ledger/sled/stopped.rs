@@ -7,16 +7,16 @@ use std::sync::Arc;
 use minicbor::bytes::ByteVec;
 
 use super::filters::{Bucket, Index};
-use super::folder::Folder;
 use super::journal::Running;
 use super::layout::{
     CLOSED_LETTER, Counts, DEAD, LIVE, Meta, OPEN_LETTER, RecordKey, SETTLED, bucket_in, note_key,
 };
 use super::opening::Opened;
 use super::store::{PAGE, Store};
-use super::witness::Witness;
 use super::{list, recovery, verify};
-use crate::ledger::{LedgerError, Note};
+use crate::ledger::folder::witness::Witness;
+use crate::ledger::folder::{Folder, limit};
+use crate::ledger::{Engine, LedgerError, Note};
 use crate::protocol::{DeadLetter, Live, Record, RecordId, Settled, Settlement};
 
 /// The contents of a folder that no process holds: it stays as it is, and is held until this is
@@ -40,8 +40,8 @@ impl StoppedLedger {
     /// As [`SledLedger::open`](super::SledLedger::open), and when there is no witness of what was
     /// acknowledged.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
-        super::limit::survive();
-        let folder = Folder::hold(path)?;
+        limit::survive();
+        let folder = Folder::hold(path, Engine::Sled)?;
         let Some(acknowledged) = Witness::read(&folder)? else {
             return Err(LedgerError::Damaged {
                 path: path.to_owned(),

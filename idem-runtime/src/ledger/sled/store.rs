@@ -15,6 +15,7 @@ use super::spill::Spill;
 use crate::call::panic;
 use crate::failpoint;
 use crate::ledger::LedgerError;
+use crate::ledger::folder::health::Abandon;
 use crate::protocol::encoding::decode;
 
 /// A leaf of the tree holds up to 17 values and must stay under 128 KiB: past that, sled moves it
@@ -303,9 +304,11 @@ impl Store {
             }
         }
     }
+}
 
+impl Abandon for Store {
     /// Lets go of sled without its clean-up, which might wait for what panicked.
-    pub(super) fn abandon(mut self) {
+    fn abandon(mut self) {
         self.nudge.abandon();
         std::mem::forget(self.db.take());
     }

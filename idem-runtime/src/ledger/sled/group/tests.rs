@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use tokio::sync::oneshot;
 
 use super::super::counts::{counts, listed_hashes, stored_hashes};
-use super::super::folder::Folder;
+use crate::ledger::folder::Folder;
 use super::super::layout::{
     BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, LIVE, NOTE, SETTLED, bucket_in,
 };
@@ -194,7 +194,7 @@ struct Ledger {
 
 impl Ledger {
     fn open(path: &Path, acknowledged: Option<u64>) -> Self {
-        let folder = Folder::hold(path).unwrap();
+        let folder = Folder::hold(path, crate::ledger::Engine::Sled).unwrap();
         let (store, _) = recovery::begin(&folder, 1 << 20, acknowledged).unwrap();
         let Opened {
             mut state,

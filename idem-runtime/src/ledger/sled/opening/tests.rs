@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::layout::COUNTED;
 use super::*;
 use crate::clock::SystemClock;
-use crate::ledger::sled::folder::Folder;
+use crate::ledger::folder::Folder;
 use crate::ledger::sled::layout::{CLOSED_LETTER, LIVE, NOTE, journal_key, letter_key};
 use crate::ledger::sled::{SledLedger, recovery};
 use crate::ledger::{Filter, Ledger};
@@ -61,7 +61,7 @@ async fn closed_letters(ledger: &SledLedger) -> usize {
 
 /// Changes a closed ledger's counts or rows, as damage or a miscounting program would.
 fn tamper(path: &Path, change: impl FnOnce(&mut Batch<'_>, &mut Counts)) {
-    let folder = Folder::hold(path).unwrap();
+    let folder = Folder::hold(path, crate::ledger::Engine::Sled).unwrap();
     let (store, _) = recovery::begin(&folder, CACHE, None).unwrap();
     let mut entry: Entry = entries(&store).unwrap().pop().unwrap();
     let mut batch = Batch::on(&store);

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::super::files;
 use super::format::{HEADER, Head, Header, Message, SEGMENT, has_room, message};
 use super::groups;
 use super::snapshot::Snapshot;
+use crate::ledger::folder::files;
 use walk::Walk;
 
 /// So many segments before the one with the last acknowledged group are forgotten too: sled's

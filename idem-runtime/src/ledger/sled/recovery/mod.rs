@@ -25,12 +25,11 @@ use log::{Hidden, Log};
 use snapshot::Snapshot;
 
 use super::copy::files_but_the_log;
-use super::files;
-use super::folder::Folder;
-use super::lock::Lock;
 use super::opening::Opened;
 use super::store::Store;
 use crate::ledger::LedgerError;
+use crate::ledger::folder::lock::Lock;
+use crate::ledger::folder::{Folder, files};
 
 /// Where a copy is tried in the data folder.
 const TRIAL: &str = "trial";

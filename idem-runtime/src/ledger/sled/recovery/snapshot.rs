@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::super::files;
 use super::format::{Bytes, Kind, put};
+use crate::ledger::folder::files;
 
 const PREFIX: &str = "snap.";
 const UNFINISHED: &str = ".generating";

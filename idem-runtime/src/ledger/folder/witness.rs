@@ -9,17 +9,16 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::files;
-use super::folder::Folder;
+use super::{Folder, files};
 use crate::failpoint;
 use crate::ledger::LedgerError;
 
 /// Where a new witness is written before it has its name.
-pub(super) const UNNAMED: &str = "witness.new";
+pub(in crate::ledger) const UNNAMED: &str = "witness.new";
 /// What a witness says is half as long.
 const LONGEST: u64 = 64;
 
-pub(super) struct Witness {
+pub(in crate::ledger) struct Witness {
     file: File,
     group: u64,
 }
@@ -28,7 +27,7 @@ impl Witness {
     /// Reads the file without making one: the last group that was answered. Nothing where there is
     /// no file: a new ledger, or a person who chose to go on with what is left. A blank one names
     /// group 0.
-    pub(super) fn read(folder: &Folder) -> Result<Option<u64>, LedgerError> {
+    pub(in crate::ledger) fn read(folder: &Folder) -> Result<Option<u64>, LedgerError> {
         let read = || {
             let mut text = String::new();
             files::read(&folder.witness())?
@@ -53,7 +52,7 @@ impl Witness {
 
     /// Puts a new file in place of the old one, if there is one: a cut or a full disk leaves the
     /// old one, or none. It is durable then, so that the writes after it stay in place.
-    pub(super) fn start(folder: &Folder, group: u64) -> io::Result<Self> {
+    pub(in crate::ledger) fn start(folder: &Folder, group: u64) -> io::Result<Self> {
         let unnamed = unnamed(folder);
         let file = files::open(
             File::options().create(true).truncate(true).write(true),
@@ -71,23 +70,23 @@ impl Witness {
     }
 
     /// Says that this group was answered.
-    pub(super) fn write(&mut self, group: u64) -> io::Result<()> {
+    pub(in crate::ledger) fn write(&mut self, group: u64) -> io::Result<()> {
         self.group = group;
         self.file
             .write_all_at(format!("group {group:020}\n").as_bytes(), 0)
     }
 
     /// The last group that was answered.
-    pub(super) fn group(&self) -> u64 {
+    pub(in crate::ledger) fn group(&self) -> u64 {
         self.group
     }
 }
 
-pub(super) fn unnamed(folder: &Folder) -> PathBuf {
+pub(in crate::ledger) fn unnamed(folder: &Folder) -> PathBuf {
     folder.path().join(UNNAMED)
 }
 
-pub(super) fn unreadable(folder: &Folder) -> LedgerError {
+pub(in crate::ledger) fn unreadable(folder: &Folder) -> LedgerError {
     LedgerError::Damaged {
         path: folder.path().to_owned(),
         detail: "its witness cannot be read".to_owned(),

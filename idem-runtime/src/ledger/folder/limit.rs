@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 /// Has `SIGXFSZ` do nothing where it would end the process, so that the write that it comes with is
 /// refused instead.
-pub(super) fn survive() {
+pub(in crate::ledger) fn survive() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let signal = Signal::XFSZ.as_raw();

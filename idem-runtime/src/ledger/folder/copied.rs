@@ -11,12 +11,12 @@ use jiff::Timestamp;
 
 use super::files;
 
-pub(super) const COPIED: &str = "copied";
+pub(in crate::ledger) const COPIED: &str = "copied";
 /// Two paths are longer.
 const LONGEST: u64 = 8192;
 
 /// Writes it into a new copy.
-pub(super) fn mark(copy: &Path, from: &Path, at: Timestamp) -> io::Result<()> {
+pub(in crate::ledger) fn mark(copy: &Path, from: &Path, at: Timestamp) -> io::Result<()> {
     let mut file = files::open(
         File::options().write(true).create_new(true),
         &copy.join(COPIED),
@@ -26,7 +26,7 @@ pub(super) fn mark(copy: &Path, from: &Path, at: Timestamp) -> io::Result<()> {
 }
 
 /// Says at an opening that the folder is a copy, if it is one.
-pub(super) fn say(folder: &Path) {
+pub(in crate::ledger) fn say(folder: &Path) {
     let mut text = String::new();
     let Ok(file) = files::read(&folder.join(COPIED)) else {
         return;

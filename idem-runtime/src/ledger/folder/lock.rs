@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 /// An exclusive lock, until it is dropped. The system releases it when the process dies.
-pub(super) struct Lock(File);
+pub(in crate::ledger) struct Lock(File);
 
 impl Lock {
     /// Takes the lock, or returns the file if another process has it.
-    pub(super) fn try_acquire(file: File) -> io::Result<Result<Self, File>> {
+    pub(in crate::ledger) fn try_acquire(file: File) -> io::Result<Result<Self, File>> {
         match file.try_lock() {
             Ok(()) => Ok(Ok(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(Err(file)),
@@ -17,7 +17,7 @@ impl Lock {
         }
     }
 
-    pub(super) fn file(&self) -> &File {
+    pub(in crate::ledger) fn file(&self) -> &File {
         &self.0
     }
 }
@@ -34,7 +34,7 @@ impl Drop for Lock {
 
 /// Returns the process that has the lock on a file, if the system tells (Linux does, in
 /// `/proc/locks`).
-pub(super) fn holder(file: &File) -> Option<u32> {
+pub(in crate::ledger) fn holder(file: &File) -> Option<u32> {
     let file = file.metadata().ok()?;
     let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
     let place = format!("{major:02x}:{minor:02x}:{}", file.ino());

@@ -1,28 +1,37 @@
-//! The data folder: its files, its lock, and what makes them durable.
+//! The data folder of an embedded ledger, whatever its engine: its files, its lock, the witness of
+//! what was answered, and what makes their names durable.
+
+pub(super) mod copied;
+pub(super) mod engine;
+pub(super) mod files;
+pub(super) mod health;
+pub(super) mod held;
+pub(super) mod limit;
+pub(super) mod lock;
+pub(super) mod record_key;
+pub(super) mod witness;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::files;
-use super::lock::{self, Lock};
 use crate::failpoint;
 use crate::ledger::LedgerError;
+use engine::Engine;
+use lock::Lock;
 
-/// How long an earlier sled of this process may take to release its files.
-const LETTING_GO: Duration = Duration::from_secs(10);
 /// The file that is written to see whether there is room.
-pub(super) const PROBE: &str = "probe";
+pub(in crate::ledger) const PROBE: &str = "probe";
 /// Longer than the number of any process.
 const LONGEST_HOLDER: u64 = 32;
 
 /// A data folder that this process holds.
-pub(super) struct Folder {
+pub(in crate::ledger) struct Folder {
     path: PathBuf,
+    engine: Engine,
     /// The folder, or the first above it that was there before: names were made in it and below it.
     made_in: PathBuf,
     /// Held until the ledger is closed.
@@ -30,16 +39,16 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Takes the folder's lock. Creates the folder if it does not exist, closed to other users; an
-    /// existing one keeps its mode.
-    pub(super) fn hold(path: &Path) -> Result<Self, LedgerError> {
+    /// Takes the folder's lock for a ledger on this engine. Creates the folder if it does not exist,
+    /// closed to other users; an existing one keeps its mode.
+    pub(in crate::ledger) fn hold(path: &Path, engine: Engine) -> Result<Self, LedgerError> {
         let refused = |error: io::Error| LedgerError::from_io(path, &error);
         // The process may go to another directory.
         let path = &std::path::absolute(path).map_err(refused)?;
         let made_in = first_there(path).map_err(refused)?;
-        files::look(path)
-            .and_then(|()| files::make_folder(&path.join("sled")))
-            .map_err(refused)?;
+        files::look(path).map_err(refused)?;
+        engine.is_alone_in(path)?;
+        files::make_folder(&path.join(engine.name())).map_err(refused)?;
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true);
         let lock = files::open(&mut options, &path.join("lock")).map_err(refused)?;
@@ -59,6 +68,7 @@ impl Folder {
             .map_err(refused)?;
         Ok(Self {
             path: path.to_owned(),
+            engine,
             made_in,
             lock: Mutex::new(Some(lock)),
         })
@@ -67,7 +77,7 @@ impl Folder {
     /// Whether the lock that is held is still the one at its path: a folder that was moved or
     /// deleted keeps no other process from opening one in its place. Where that cannot be told, it
     /// is.
-    pub(super) fn is_in_place(&self) -> Result<(), LedgerError> {
+    pub(in crate::ledger) fn is_in_place(&self) -> Result<(), LedgerError> {
         let Some(held) = self
             .lock
             .lock()
@@ -93,99 +103,35 @@ impl Folder {
     }
 
     /// Releases the folder.
-    pub(super) fn release(&self) {
+    pub(in crate::ledger) fn release(&self) {
         if let Some(lock) = self.lock.lock().take() {
             // The number of a holder that is gone misleads. The next holder writes its own.
             let _ = lock.file().set_len(0);
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::ledger) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where sled keeps its files.
-    pub(super) fn tree(&self) -> PathBuf {
-        self.path.join("sled")
+    /// Where the engine keeps its files.
+    pub(in crate::ledger) fn tree(&self) -> PathBuf {
+        self.path.join(self.engine.name())
     }
 
-    pub(super) fn witness(&self) -> PathBuf {
+    pub(in crate::ledger) fn witness(&self) -> PathBuf {
         self.path.join(crate::ledger::error::WITNESS)
     }
 
-    /// sled's log, to be synced by us: sled's own flush ends in `sync_file_range`, which a power
-    /// cut undoes. Makes an empty one where there is none.
-    pub(super) fn log(&self) -> Result<File, LedgerError> {
-        let mut options = File::options();
-        options.create(true).truncate(false).read(true).write(true);
-        files::open(&mut options, &self.tree().join("db")).map_err(|error| self.refused(&error))
-    }
-
-    /// Takes the lock that sled takes on its log, if there is a log. No other process reads or
-    /// writes it until the lock is dropped, and then sled can take it. Waits for an earlier sled of
-    /// this process.
-    ///
-    /// # Errors
-    /// When another process has it: it holds the folder, and its lock file was removed. When this
-    /// process keeps it: after a panic, sled never releases it.
-    pub(super) fn lock_log(&self) -> Result<Option<Lock>, LedgerError> {
-        let refused = |error: io::Error| self.refused(&error);
-        let mut log = match files::open(
-            File::options().read(true).write(true),
-            &self.tree().join("db"),
-        ) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(refused)?,
-        };
-        let deadline = Instant::now() + LETTING_GO;
-        loop {
-            log = match Lock::try_acquire(log).map_err(refused)? {
-                Ok(lock) => return Ok(Some(lock)),
-                Err(held) => held,
-            };
-            let (by, us) = (lock::holder(&log), Some(std::process::id()));
-            if (by.is_some() && by != us) || Instant::now() >= deadline {
-                let path = self.path.clone();
-                return Err(if by == us {
-                    let detail =
-                        "an earlier `Idem` of this process has not let go of it".to_owned();
-                    LedgerError::Poisoned { path, detail }
-                } else {
-                    LedgerError::Held {
-                        path,
-                        by,
-                        lock_removed: true,
-                    }
-                });
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Makes sled's files durable, those that are not its log too, and their names.
-    pub(super) fn sync_tree(&self) -> Result<(), LedgerError> {
-        let sync = || {
-            for file in fs::read_dir(self.tree())? {
-                match File::open(file?.path()) {
-                    // sled's background has just removed it.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    opened => opened?.sync_all()?,
-                }
-            }
-            sync(&self.tree())
-        };
-        sync().map_err(|error: io::Error| self.refused(&error))
-    }
-
     /// Makes the names in the folder durable.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    pub(in crate::ledger) fn sync(&self) -> io::Result<()> {
         sync(&self.path)
     }
 
     /// Makes the names in the folder durable, and its own. Those of the folders above it too when
     /// the ledger is `new`: this process has made them, or one that died before it could sync them,
     /// or the caller, without a sync.
-    pub(super) fn sync_names(&self, new: bool) -> Result<(), LedgerError> {
+    pub(in crate::ledger) fn sync_names(&self, new: bool) -> Result<(), LedgerError> {
         let sync_all = || {
             self.sync()?;
             let path = self.path.canonicalize()?;
@@ -209,8 +155,28 @@ impl Folder {
         sync_all().map_err(|error: io::Error| self.refused(&error))
     }
 
-    /// Returns whether the disk has room for the bytes that sled writes when it opens.
-    pub(super) fn has_room(&self) -> Result<(), LedgerError> {
+    /// Returns how many bytes its files take on the disk.
+    pub(in crate::ledger) fn size(&self) -> io::Result<u64> {
+        /// The file system counts blocks of 512 bytes, whatever its own.
+        const BLOCK: u64 = 512;
+        fn below(folder: &Path) -> io::Result<u64> {
+            let mut size = 0;
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                size += match entry.metadata() {
+                    // The engine's background has just removed it.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                    found if found.as_ref().is_ok_and(fs::Metadata::is_dir) => below(&entry.path())?,
+                    found => found?.blocks() * BLOCK,
+                };
+            }
+            Ok(size)
+        }
+        below(&self.path)
+    }
+
+    /// Returns whether the disk has room for the bytes that an engine writes when it opens.
+    pub(in crate::ledger) fn has_room(&self) -> Result<(), LedgerError> {
         let probe = self.path.join(PROBE);
         let write = |mut file: File| {
             file.write_all(&vec![1; 2 << 20])
@@ -225,17 +191,17 @@ impl Folder {
         written.and(removed).map_err(|error| self.refused(&error))
     }
 
-    pub(super) fn refused(&self, error: &io::Error) -> LedgerError {
+    pub(in crate::ledger) fn refused(&self, error: &io::Error) -> LedgerError {
         LedgerError::from_io(&self.path, error)
     }
 
     /// Removes a new ledger's files, and the folders that were made for it.
-    pub(super) fn remove(self) -> io::Result<()> {
+    pub(in crate::ledger) fn remove(self) -> io::Result<()> {
         fs::remove_dir_all(self.tree())?;
         for name in [
             self.witness(),
-            super::witness::unnamed(&self),
-            self.path.join(super::copied::COPIED),
+            witness::unnamed(&self),
+            self.path.join(copied::COPIED),
             self.path.join("lock"),
         ] {
             match fs::remove_file(name) {
@@ -275,7 +241,7 @@ fn first_there(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Makes the names in a folder durable.
-fn sync(folder: &Path) -> io::Result<()> {
+pub(in crate::ledger) fn sync(folder: &Path) -> io::Result<()> {
     let folder = File::open(folder)?;
     folder.sync_all()?;
     failpoint::point!(FOLDER_SYNCED);

@@ -13,13 +13,14 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+use super::engine::Engine;
 use crate::ledger::LedgerError;
 
 const FILE: u32 = 0o600;
 const FOLDER: u32 = 0o700;
 
 /// Opens a regular file, and nothing else. One that is made is closed to other users.
-pub(super) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+pub(in crate::ledger) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     match options
         .mode(FILE)
@@ -36,7 +37,7 @@ pub(super) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
 }
 
 /// Opens a regular file to read it.
-pub(super) fn read(path: &Path) -> io::Result<File> {
+pub(in crate::ledger) fn read(path: &Path) -> io::Result<File> {
     open(File::options().read(true), path)
 }
 
@@ -56,48 +57,53 @@ fn is_folder(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Refuses a data folder in which something else stands where a ledger has its files. sled opens
-/// its own by their names, so they are looked at before it does. The data folder itself may be
+/// Refuses a data folder in which something else stands where a ledger has its files. Engines open
+/// their own by their names, so they are looked at before it does. The data folder itself may be
 /// reached through a link.
-pub(super) fn look(folder: &Path) -> io::Result<()> {
+pub(in crate::ledger) fn look(folder: &Path) -> io::Result<()> {
     for name in [
         "lock",
         crate::ledger::error::WITNESS,
         super::witness::UNNAMED,
         super::copied::COPIED,
-        super::folder::PROBE,
+        super::PROBE,
     ] {
         is_file(&folder.join(name))?;
     }
-    let (tree, blobs) = (folder.join("sled"), folder.join("sled/blobs"));
-    for folder in [&tree, &blobs] {
-        if !is_folder(folder)? {
-            return Ok(());
-        }
-        for file in fs::read_dir(folder)? {
-            let path = file?.path();
-            if path != blobs {
-                is_file(&path)?;
-            }
+    Engine::ALL
+        .into_iter()
+        .try_for_each(|engine| look_below(&folder.join(engine.name()), engine))
+}
+
+/// Refuses anything but files and folders of the engine's in one of its folders.
+fn look_below(folder: &Path, engine: Engine) -> io::Result<()> {
+    if !is_folder(folder)? {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        match found(&path)? {
+            Some(there) if there.is_dir() && engine.has_folder(&path) => look_below(&path, engine)?,
+            _ => is_file(&path)?,
         }
     }
     Ok(())
 }
 
 /// Makes a folder that is closed to other users, and those above it that are not there.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+pub(in crate::ledger) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER).create(path)
 }
 
 /// Copies a file to one that is new.
-pub(super) fn copy(from: &Path, to: &Path) -> io::Result<File> {
+pub(in crate::ledger) fn copy(from: &Path, to: &Path) -> io::Result<File> {
     let mut copy = open(File::options().write(true).create_new(true), to)?;
     io::copy(&mut read(from)?, &mut copy)?;
     Ok(copy)
 }
 
 /// The names in a folder.
-pub(super) fn names(folder: &Path) -> io::Result<HashSet<OsString>> {
+pub(in crate::ledger) fn names(folder: &Path) -> io::Result<HashSet<OsString>> {
     fs::read_dir(folder)?
         .map(|entry| Ok(entry?.file_name()))
         .collect()
@@ -105,7 +111,7 @@ pub(super) fn names(folder: &Path) -> io::Result<HashSet<OsString>> {
 
 /// Closes to other users what sled has made since these were the names in its folder: it makes
 /// files as the umask says.
-pub(super) fn close_new(tree: &Path, before: &HashSet<OsString>) -> io::Result<()> {
+pub(in crate::ledger) fn close_new(tree: &Path, before: &HashSet<OsString>) -> io::Result<()> {
     for entry in fs::read_dir(tree)? {
         let entry = entry?;
         if !before.contains(&entry.file_name()) {

@@ -14,6 +14,7 @@ use idem_benches::orders::{delivery, first_calls, placed, rate};
 use idem_benches::report::Row;
 use idem_benches::rounds::in_turns;
 use idem_runtime::Idem;
+use idem_runtime::ledger::Engine;
 
 const CACHE: u64 = 128 << 20;
 /// How many callers there are, and how many calls a round has, about a second each.
@@ -40,24 +41,26 @@ fn main() {
         .build()
         .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let idem = Idem::builder()
-        .cache(CACHE)
-        .open(folder.path().join("idem"))
-        .unwrap();
+    let [idem, on_fjall] = [Engine::Sled, Engine::Fjall].map(|engine| {
+        let path = folder.path().join(format!("idem on {}", engine.name()));
+        let idem = Idem::builder().cache(CACHE).engine(engine).open(path);
+        idem.unwrap()
+    });
     let sled = Arc::new(Bare::sled(&folder.path().join("sled"), CACHE));
     let file = Arc::new(Bare::file(&folder.path().join("file")));
-    let next = [const { Cell::new(0) }; 3];
+    let next = [const { Cell::new(0) }; 4];
     for (callers, count) in CALLERS {
         let numbers = |side: usize| {
             let first = next[side].replace(next[side].get() + count);
             first..first + count
         };
-        let [ours, bare, disk] = in_turns(
+        let [ours, fjall, bare, disk] = in_turns(
             ROUNDS,
             [
                 &mut || runtime.block_on(first_calls(&idem, numbers(0), callers)),
-                &mut || runtime.block_on(bare_calls(&sled, numbers(1), callers)),
-                &mut || runtime.block_on(bare_calls(&file, numbers(2), callers)),
+                &mut || runtime.block_on(first_calls(&on_fjall, numbers(1), callers)),
+                &mut || runtime.block_on(bare_calls(&sled, numbers(2), callers)),
+                &mut || runtime.block_on(bare_calls(&file, numbers(3), callers)),
             ],
         );
         let row = |beside, to_reach| {
@@ -73,5 +76,17 @@ fn main() {
         };
         row(("group commit on bare sled", bare), "≥ 0.9");
         row(("one fdatasync a group, no ledger", disk), "");
+        Row {
+            bench: format!("first calls, {callers} callers, on fjall"),
+            unit: "calls/s",
+            ours: fjall,
+            beside: Some(("on sled", ours)),
+            to_reach: match callers {
+                64 => "≥ 1.15",
+                256 => "≥ 1.3",
+                _ => "",
+            },
+        }
+        .print();
     }
 }

@@ -4,14 +4,14 @@ mod capabilities;
 mod context;
 pub(crate) mod error;
 mod filter;
-mod metrics;
-pub mod shared;
-#[cfg(feature = "sled")]
-pub(crate) mod sled;
 #[cfg(feature = "fjall")]
 pub(crate) mod fjall;
 #[cfg(feature = "__folder")]
 mod folder;
+mod metrics;
+pub mod shared;
+#[cfg(feature = "sled")]
+pub(crate) mod sled;
 mod transaction;
 mod unfinished;
 
@@ -26,14 +26,14 @@ pub use capabilities::{Capabilities, Leases};
 pub use context::Context;
 pub use error::{LedgerError, LedgerErrorKind};
 pub use filter::Filter;
-#[cfg(feature = "sled")]
-pub use sled::SledLedger;
 #[cfg(feature = "fjall")]
 pub use fjall::{FjallLedger, FjallStore};
 #[cfg(feature = "__folder")]
 pub use folder::engine::Engine;
 #[cfg(feature = "__folder")]
 pub(crate) use folder::held::once_free;
+#[cfg(feature = "sled")]
+pub use sled::SledLedger;
 #[cfg(feature = "sled")]
 #[doc(hidden)]
 pub use sled::{Import, ImportLedger, Imported, StoppedLedger, StoppedRecord};

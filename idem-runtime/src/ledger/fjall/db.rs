@@ -19,8 +19,12 @@ const KEYSPACE: &str = "ledger";
 /// What is in memory until it is written down. The journals on the disk are as long, and 64 MB longer.
 const MEMTABLE: u64 = 16 << 20;
 
+/// One thread writes memtables down and merges tables. With more of them, one spins while others merge.
+const WORKERS: usize = 1;
+
 /// What a group writes: a value under each key, or its removal.
-pub(super) type Changes = HashMap<Vec<u8>, Option<Vec<u8>>, RandomState>;
+pub(super) type Changes = HashMap<Slice, Option<Slice>, RandomState>;
+pub(super) type Change = (Slice, Option<Slice>);
 
 /// Why a group was not committed.
 pub(super) enum NotCommitted {
@@ -55,7 +59,10 @@ impl Db {
     /// Opens the database in a folder of the data folder, or makes it.
     pub(super) fn open(tree: &Path, path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
         let open = caught(path, || {
-            let db = Database::builder(tree).cache_size(cache_bytes).open()?;
+            let db = Database::builder(tree)
+                .cache_size(cache_bytes)
+                .worker_threads(WORKERS)
+                .open()?;
             let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
             let rows = db.keyspace(KEYSPACE, options)?;
             Ok(Open { rows, db })
@@ -76,37 +83,28 @@ impl Db {
         self.call(|open| open.rows.get(key))
     }
 
-    /// Returns the value under the first of two keys that has one, both as they are at one moment.
-    pub(super) fn either(&self, first: &[u8], other: &[u8]) -> Result<Option<Slice>, LedgerError> {
-        self.call(|open| {
-            let now = open.db.snapshot();
-            match now.get(&open.rows, first)? {
-                None => now.get(&open.rows, other),
-                found => Ok(found),
-            }
-        })
-    }
-
-    /// Reads what is in a range, in the order of the keys, until `each` returns false.
+    /// Reads what is in a range at one moment, in the order of the keys, until `each` returns false.
     pub(super) fn scan(
         &self,
         range: impl RangeBounds<Vec<u8>>,
         each: impl FnMut(&[u8], &[u8]) -> Result<bool, LedgerError>,
     ) -> Result<(), LedgerError> {
-        self.call(|open| walk(open.rows.range(range), each))?
+        // The keyspace alone would show a part of the group that is being written.
+        self.call(|open| walk(open.db.snapshot().range(&open.rows, range), each))?
     }
 
-    /// Reads what is in a range, in the opposite order, until `each` returns false.
+    /// Reads what is in a range at one moment, in the opposite order, until `each` returns false.
     pub(super) fn scan_back(
         &self,
         range: impl RangeBounds<Vec<u8>>,
         each: impl FnMut(&[u8], &[u8]) -> Result<bool, LedgerError>,
     ) -> Result<(), LedgerError> {
-        self.call(|open| walk(open.rows.range(range).rev(), each))?
+        self.call(|open| walk(open.db.snapshot().range(&open.rows, range).rev(), each))?
     }
 
-    /// Writes a group durably: after a power cut, all of it is there or none.
-    pub(super) fn commit(&self, changes: Changes) -> Result<(), NotCommitted> {
+    /// Writes a group durably: after a power cut, all of it is there or none. Until it is, what comes
+    /// first can be read first.
+    pub(super) fn commit(&self, changes: impl Iterator<Item = Change>) -> Result<(), NotCommitted> {
         let mut was_refused_before = false;
         let committed = self.call(|open| {
             let mut batch = open.db.batch().durability(Some(PersistMode::SyncData));

@@ -58,7 +58,13 @@ pub(super) fn check(
     let (mut last, mut sequence, mut torn) = (None::<u64>, 0, None);
     for journal in journals(tree).map_err(refused)? {
         let mut reader = Reader::open(&journal).map_err(refused)?;
-        let name = || journal.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = || {
+            journal
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
         let end = loop {
             let batch = match reader.next().map_err(refused)? {
                 Ok(batch) => batch,
@@ -75,9 +81,14 @@ pub(super) fn check(
                 )));
             }
             let in_order = batch.sequence > sequence || last.is_none();
-            if acknowledged.is_some() && last.is_some() && !(in_order && batch.sequence - sequence < LARGEST_STEP)
+            if acknowledged.is_some()
+                && last.is_some()
+                && !(in_order && batch.sequence - sequence < LARGEST_STEP)
             {
-                return Err(damaged(format!("the batches of its journal {} are out of order", name())));
+                return Err(damaged(format!(
+                    "the batches of its journal {} are out of order",
+                    name()
+                )));
             }
             sequence = batch.sequence;
             if let Some(group) = batch.group {
@@ -105,9 +116,9 @@ pub(super) fn check(
         });
     }
     match torn {
-        Some((_, _)) if acknowledged.is_some_and(|group| group > 0) && last.is_none() => {
-            Err(damaged("the beginning of its journal cannot be read".to_owned()))
-        }
+        Some((_, _)) if acknowledged.is_some_and(|group| group > 0) && last.is_none() => Err(
+            damaged("the beginning of its journal cannot be read".to_owned()),
+        ),
         Some((journal, at)) => cut_off(&journal, at).map_err(refused),
         None => Ok(()),
     }
@@ -119,7 +130,9 @@ fn journals(tree: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in fs::read_dir(tree)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "jnl") {
-            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            let number = path
+                .file_stem()
+                .and_then(|stem| stem.to_str()?.parse::<u64>().ok());
             journals.push((number, path));
         }
     }
@@ -184,7 +197,11 @@ impl Reader {
             Ok(end) => end[0] == END && little(&end[1..9]) == sum.digest() && &end[9..] == TRAILER,
             Err(Broken) => false,
         };
-        Ok(if is_whole { Ok(Batch { sequence, group }) } else { Err(Broken) })
+        Ok(if is_whole {
+            Ok(Batch { sequence, group })
+        } else {
+            Err(Broken)
+        })
     }
 
     /// Reads an item, and returns the number of the group if it says so.
@@ -216,7 +233,8 @@ impl Reader {
         if count > LONGEST || self.length - self.at < count {
             return Ok(Err(Broken));
         }
-        self.bytes.resize(usize::try_from(count).unwrap_or_default(), 0);
+        self.bytes
+            .resize(usize::try_from(count).unwrap_or_default(), 0);
         self.file.read_exact(&mut self.bytes)?;
         self.at += count;
         Ok(Ok(&self.bytes))
@@ -224,5 +242,8 @@ impl Reader {
 }
 
 fn little(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

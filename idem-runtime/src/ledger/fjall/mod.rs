@@ -64,7 +64,10 @@ fn in_own_words(error: LedgerError) -> LedgerError {
         | LedgerError::Refused {
             source: Some(source),
             ..
-        } => source.downcast_ref::<LedgerError>().unwrap_or(&error).clone(),
+        } => source
+            .downcast_ref::<LedgerError>()
+            .unwrap_or(&error)
+            .clone(),
         _ => error,
     }
 }

@@ -6,10 +6,9 @@ use std::path::Path;
 
 use super::db::{Db, prefix};
 use super::journal;
-use super::owned::Owned;
-use super::rows::{LIVE, META, Meta, OPEN, Stored};
+use super::owned::{Held, Owned};
+use super::rows::{META, Meta, OPEN, OWNED, ROW, in_list, number_in};
 use crate::ledger::LedgerError;
-use crate::ledger::folder::record_key::RecordKey;
 use crate::ledger::folder::{Folder, files};
 
 /// The files by which fjall finds its data. It begins anew where one is missing, and removes what it
@@ -42,8 +41,9 @@ impl Opened {
         let meta = match db.get(META)? {
             Some(meta) => Meta::decode(&meta).ok_or_else(|| LedgerError::Damaged {
                 path: path.to_owned(),
-                detail: "its own numbers cannot be read. Was it written by a newer version of idem?"
-                    .to_owned(),
+                detail:
+                    "its own numbers cannot be read. Was it written by a newer version of idem?"
+                        .to_owned(),
             })?,
             None => Meta::fresh(),
         };
@@ -57,12 +57,16 @@ impl Opened {
             });
         }
         let mut owned = Owned::default();
-        db.scan(prefix(&[LIVE]), |key, row| {
-            // One that cannot be read is an error of its own.
-            if let Ok(Stored { owner: Some(owner), .. }) = Stored::read(row) {
-                let address = RecordKey::from_bytes(key.get(1..).unwrap_or_default());
-                owned.set(address, Some(owner.into()));
+        db.scan(prefix(&[OWNED]), |key, list| {
+            let group = number_in(key);
+            let mut held = Vec::new();
+            for row in in_list(list) {
+                let found = db.get(&row.in_kind(ROW))?;
+                // A list without an owner in it is emptied.
+                let owner = found.and_then(|found| Held::read(&found, group));
+                held.push((row, owner));
             }
+            owned.read_stored(group, held);
             Ok(true)
         })?;
         let mut open_letters = 0;

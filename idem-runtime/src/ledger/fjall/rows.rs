@@ -1,11 +1,15 @@
 //! The layout of fjall's one keyspace: each key is a byte for the kind, then an address.
 //!
 //! - `m` the ledger's own numbers, written with every group
-//! - `l` rows of live records, `s` all other rows
-//! - `d` when a live row is due, `e` when another row is to be removed
-//! - `w` when the message of a row that waits first came
-//! - `p` letters; `o` the open ones among them, `z` when one of the others was closed
+//! - `r` the rows of records
+//! - `d` when a live row is due; `w` when the message of a row that waits first came
+//! - `o` which rows got an owner in a group: a list, which goes when none of them has it any more
+//! - `e` which rows are to be removed, and when the first of them is: a list for those of a group that are
+//!   due at about the same time
+//! - `l` letters; `q` the open ones among them, `z` when one of the others was closed
 //! - `n` notes
+//!
+//! A first call so writes two rows, and shares the rest with those of its groups.
 
 use jiff::Timestamp;
 
@@ -15,13 +19,13 @@ use crate::ledger::shared::Write;
 use crate::protocol::{DeadLetter, DeadLetterId, Record, RecordId};
 
 pub(super) const META: &[u8] = b"m";
-pub(super) const LIVE: u8 = b'l';
-pub(super) const SETTLED: u8 = b's';
+pub(super) const ROW: u8 = b'r';
 pub(super) const DUE: u8 = b'd';
-pub(super) const REMOVED: u8 = b'e';
 pub(super) const WAITING: u8 = b'w';
-pub(super) const LETTER: u8 = b'p';
-pub(super) const OPEN: u8 = b'o';
+pub(super) const OWNED: u8 = b'o';
+pub(super) const EXPIRING: u8 = b'e';
+pub(super) const LETTER: u8 = b'l';
+pub(super) const OPEN: u8 = b'q';
 pub(super) const CLOSED: u8 = b'z';
 pub(super) const NOTE: u8 = b'n';
 
@@ -75,12 +79,14 @@ const HAS_WAITING: u8 = 2;
 const HAS_OWNER: u8 = 4;
 const HAS_ID: u8 = 8;
 const HAS_RECORD: u8 = 16;
-const HAS_NO_OTHER: u8 = !31;
+const IS_LIVE: u8 = 32;
+const NO_OTHER: u8 = !63;
 
 /// A row as it is stored.
 #[derive(Debug)]
 pub(super) struct Stored<'a> {
     pub(super) version: u64,
+    pub(super) is_live: bool,
     pub(super) due: Option<i64>,
     pub(super) waiting: Option<i64>,
     pub(super) owner: Option<&'a str>,
@@ -100,19 +106,32 @@ impl<'a> Stored<'a> {
         let mut bytes = Bytes(row);
         let [parts] = bytes.take()?;
         let has = |part: u8| parts & part != 0;
-        if has(HAS_NO_OTHER) {
+        if has(NO_OTHER) {
             return None;
         }
         let version = bytes.number()?;
-        let due = if has(HAS_DUE) { Some(bytes.number()?) } else { None };
-        let waiting = if has(HAS_WAITING) { Some(bytes.number()?) } else { None };
-        let owner = if has(HAS_OWNER) { Some(bytes.text()?) } else { None };
+        let due = if has(HAS_DUE) {
+            Some(bytes.number()?)
+        } else {
+            None
+        };
+        let waiting = if has(HAS_WAITING) {
+            Some(bytes.number()?)
+        } else {
+            None
+        };
+        let owner = if has(HAS_OWNER) {
+            Some(bytes.text()?)
+        } else {
+            None
+        };
         let id = match has(HAS_ID) {
             true => Some(RecordId::new(bytes.text()?, bytes.text()?)),
             false => None,
         };
         Some(Self {
             version,
+            is_live: has(IS_LIVE),
             due: due.map(u64::cast_signed),
             waiting: waiting.map(u64::cast_signed),
             owner,
@@ -143,8 +162,13 @@ pub(super) fn encode(write: &Write, address: &RecordKey) -> Vec<u8> {
         (write.owner.is_some(), HAS_OWNER),
         (has_id, HAS_ID),
         (record.is_some(), HAS_RECORD),
+        (write.live, IS_LIVE),
     ];
-    let parts = parts.iter().filter(|(has, _)| *has).map(|(_, part)| part).sum();
+    let parts = parts
+        .iter()
+        .filter(|(has, _)| *has)
+        .map(|(_, part)| part)
+        .sum();
     let mut row = Vec::with_capacity(64 + record.map_or(0, <[u8]>::len));
     row.push(parts);
     row.extend_from_slice(&write.version.to_be_bytes());
@@ -205,13 +229,35 @@ pub(super) fn address_in(key: &[u8]) -> &[u8] {
 
 /// Returns the time in a key.
 pub(super) fn time_in(key: &[u8]) -> i64 {
-    let ordered = key.get(1..9).and_then(|time| time.try_into().ok());
-    (u64::from_be_bytes(ordered.unwrap_or_default()) ^ (1 << 63)).cast_signed()
+    (number_in(key) ^ (1 << 63)).cast_signed()
 }
 
-/// Returns the key of the index in which a row's `due` stands.
-pub(super) fn due_key(live: bool, due: i64, address: &RecordKey) -> Vec<u8> {
-    time_key(if live { DUE } else { REMOVED }, due, address.bytes())
+/// Returns the key of a list of rows that got an owner in a group.
+pub(super) fn owned_key(group: u64) -> Vec<u8> {
+    [&[OWNED], &group.to_be_bytes()[..]].concat()
+}
+
+/// Returns the number in a key.
+pub(super) fn number_in(key: &[u8]) -> u64 {
+    let number = key.get(1..9).and_then(|number| number.try_into().ok());
+    u64::from_be_bytes(number.unwrap_or_default())
+}
+
+/// Adds an address to a list.
+pub(super) fn add_to_list(list: &mut Vec<u8>, address: &RecordKey) {
+    // An address has at most 201 bytes.
+    list.push(address.bytes().len() as u8);
+    list.extend_from_slice(address.bytes());
+}
+
+/// Returns the addresses of a list. What cannot be read ends it.
+pub(super) fn in_list(mut list: &[u8]) -> impl Iterator<Item = RecordKey> {
+    std::iter::from_fn(move || {
+        let (length, rest) = list.split_first()?;
+        let (address, rest) = rest.split_at_checked(usize::from(*length))?;
+        list = rest;
+        Some(RecordKey::from_bytes(address))
+    })
 }
 
 pub(super) fn letter_key(id: DeadLetterId) -> Vec<u8> {
@@ -237,26 +283,36 @@ mod tests {
 
     #[test]
     fn a_row_is_read_as_it_was_encoded() {
-        for (id, parts) in [("A", 0_u8), ("A", 7), ("A", 2), (&*"x".repeat(300), 7), (&*"x".repeat(300), 0)] {
+        for (id, parts) in [
+            ("A", 0_u8),
+            ("A", 7),
+            ("A", 2),
+            (&*"x".repeat(300), 7),
+            (&*"x".repeat(300), 0),
+        ] {
             let id = RecordId::new("handler", id);
             let at = |part: u8, time: i64| (parts & part != 0).then(|| time_of(time));
             let write = Write {
                 due: at(1, -7),
                 waiting: at(2, 9),
+                live: parts & 4 != 0,
                 owner: (parts & 4 != 0).then(|| Runner::from("runner")),
                 ..Write::new(id.clone(), None, 77)
             };
             let address = RecordKey::new(&id);
             let row = encode(&write, &address);
             let stored = Stored::read(&row).unwrap();
-            assert_eq!(stored.version, 77);
+            assert_eq!((stored.version, stored.is_live), (77, write.live));
             assert_eq!(stored.due.map(time), write.due);
             assert_eq!(stored.waiting.map(time), write.waiting);
             assert_eq!(stored.owner, write.owner.as_deref());
             assert_eq!(stored.record().unwrap(), None);
             assert_eq!(stored.id(&address).unwrap(), id);
             for cut in 0..row.len() {
-                assert!(Stored::read(&row[..cut]).is_err(), "{cut} bytes of it were read");
+                assert!(
+                    Stored::read(&row[..cut]).is_err(),
+                    "{cut} bytes of it were read"
+                );
             }
         }
         assert!(Stored::read(&[255; 40]).is_err());
@@ -275,8 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn a_list_has_what_was_added() {
+        let addresses =
+            ["A", "B", &*"x".repeat(199)].map(|key| RecordKey::new(&RecordId::new("h", key)));
+        let mut list = Vec::new();
+        addresses
+            .iter()
+            .for_each(|address| add_to_list(&mut list, address));
+        assert!(in_list(&list).eq(addresses));
+        assert_eq!(in_list(&list[..list.len() - 1]).count(), 2);
+    }
+
+    #[test]
     fn numbers_are_read_as_they_were_encoded() {
-        let meta = Meta { group: 1, reserved: 2, noted: 3, ..Meta::fresh() };
+        let meta = Meta {
+            group: 1,
+            reserved: 2,
+            noted: 3,
+            ..Meta::fresh()
+        };
         assert_eq!(Meta::decode(&meta.encode()), Some(meta));
     }
 }

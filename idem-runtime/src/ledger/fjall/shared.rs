@@ -98,7 +98,9 @@ pub(super) fn refused(error: LedgerError, maybe_written: bool) -> StoreError {
     let kind = match &error {
         _ if maybe_written => StoreErrorKind::Lost,
         LedgerError::Io { .. } => StoreErrorKind::Away,
-        LedgerError::Record { .. } | LedgerError::Closed | LedgerError::Other(_) => StoreErrorKind::Refused,
+        LedgerError::Record { .. } | LedgerError::Closed | LedgerError::Other(_) => {
+            StoreErrorKind::Refused
+        }
         _ => StoreErrorKind::Stopped,
     };
     StoreError::new(kind, error.to_string()).source(error)

@@ -13,10 +13,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
 use super::db::{Db, prefix};
-use super::group::{Edits, Group};
+use super::group::{Encoded, Group};
 use super::opening::Opened;
 use super::rows::{
-    DUE, LETTER, LIVE, OPEN, SETTLED, Stored, WAITING, address_in, letter_key, note_key, time, time_in,
+    DUE, LETTER, OPEN, ROW, Stored, WAITING, address_in, letter_key, note_key, time, time_in,
     time_key,
 };
 use super::shared::{Shared, refused};
@@ -30,9 +30,7 @@ use crate::ledger::folder::{Folder, copied, limit};
 use crate::ledger::shared::{
     Owner, Row, Rows, Runner, Store, StoreError, StoreErrorKind, Write, Written,
 };
-use crate::ledger::{
-    Engine, ExpectedNote, Filter, LedgerError, Note, NoteChange, Waiting,
-};
+use crate::ledger::{Engine, ExpectedNote, Filter, LedgerError, Note, NoteChange, Waiting};
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Record, RecordId, Settled};
 
 /// A folder on fjall, as the [store](Store) of a [`SharedLedger`](crate::ledger::shared::SharedLedger) that
@@ -61,16 +59,18 @@ impl FjallStore {
         let Opened {
             db,
             mut meta,
-            owned,
+            mut owned,
             open_letters,
         } = Opened::read(&folder, cache_bytes, witnessed)?;
         failpoint::point!(OPENING);
         // The first group shows that the folder can be written.
-        let mut first = Group::new(&db, &mut meta);
+        let mut first = Group::new(&db, &owned, &mut meta);
         first.reserve(0);
         first.end_request(true);
-        if let Some(Edits { rows, .. }) = first.finish() {
-            db.commit(rows).map_err(LedgerError::from)?;
+        if let Some(first) = first.finish() {
+            db.commit(first.others.into_iter())
+                .map_err(LedgerError::from)?;
+            owned.apply(meta.group, first.owned);
         }
         failpoint::point!(OPEN_SYNCED);
         // The witness comes last: where there is one, all that it speaks of has a durable name.
@@ -110,9 +110,12 @@ impl FjallStore {
 
     /// Returns a settled record, without waiting for the group that is being written.
     pub(super) fn settled(&self, id: &RecordId) -> Result<Option<Settled>, LedgerError> {
-        let key = RecordKey::new(id).in_kind(SETTLED);
+        let key = RecordKey::new(id).in_kind(ROW);
         let record = self.0.shared.read(|db| match db.get(&key)? {
-            Some(row) => Stored::read(&row)?.record(),
+            Some(row) => match Stored::read(&row)? {
+                Stored { is_live: true, .. } => Ok(None),
+                settled => settled.record(),
+            },
             None => Ok(None),
         })?;
         Ok(match record {
@@ -130,7 +133,10 @@ impl FjallStore {
         &self,
         decide: impl FnOnce(&mut Group<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.0.shared.is_here().map_err(|error| refused(error, false))?;
+        self.0
+            .shared
+            .is_here()
+            .map_err(|error| refused(error, false))?;
         let (done, answer) = oneshot::channel();
         let request = Message::Request(Box::new(Asked::new(decide, done)));
         let closed = || refused(LedgerError::Closed, false);
@@ -156,7 +162,9 @@ impl FjallStore {
         let shared = Arc::clone(&self.0.shared);
         let (done, answer) = oneshot::channel();
         let work = move || {
-            let found = shared.is_here().and_then(|()| shared.read(|db| read(&shared, db)));
+            let found = shared
+                .is_here()
+                .and_then(|()| shared.read(|db| read(&shared, db)));
             // The caller may have gone away.
             let _ = done.send(found.map_err(|error| refused(error, false)));
         };
@@ -165,23 +173,24 @@ impl FjallStore {
             .name("idem-reader".to_owned())
             .spawn(work)
             .map_err(|error| lost(self.0.shared.folder.refused(&error)))?;
-        let died = || lost(LedgerError::Other("the thread that read it died".to_owned()));
+        let died = || {
+            lost(LedgerError::Other(
+                "the thread that read it died".to_owned(),
+            ))
+        };
         answer.await.unwrap_or_else(|_| Err(died()))
     }
 
     fn owner(&self, runner: Option<&str>) -> Owner {
-        runner.map_or(Owner::None, |runner| self.0.shared.runners.lock().owner(runner))
+        runner.map_or(Owner::None, |runner| {
+            self.0.shared.runners.lock().owner(runner)
+        })
     }
 
     fn row(&self, db: &Db, id: &RecordId) -> Result<Option<Row>, LedgerError> {
-        let address = RecordKey::new(id);
-        let (live, settled) = (address.in_kind(LIVE), address.in_kind(SETTLED));
-        // A row moves from one to the other: one that is in neither may have moved meanwhile.
-        let row = match db.get(&live)? {
-            None => db.either(&live, &settled)?,
-            found => found,
+        let Some(row) = db.get(&RecordKey::new(id).in_kind(ROW))? else {
+            return Ok(None);
         };
-        let Some(row) = row else { return Ok(None) };
         let stored = Stored::read(&row)?;
         Ok(Some(Row {
             version: stored.version,
@@ -237,15 +246,18 @@ impl Store for FjallStore {
 
     async fn write(&self, runner: &Runner, writes: Vec<Write>) -> Result<Written, StoreError> {
         let (shared, runner) = (Arc::clone(&self.0.shared), Runner::clone(runner));
+        // Not on the one thread that all wait for.
+        let writes: Vec<_> = writes.into_iter().map(Encoded::new).collect();
         self.ask(move |group| {
             if shared.runners.lock().is_dead(&runner) {
                 let message = format!("the runner `{runner}` was marked dead");
                 return Err(StoreError::new(StoreErrorKind::RunnerDead, message));
             }
             let mut versions = Vec::with_capacity(writes.len());
-            for write in &writes {
+            for write in writes {
+                let version = write.version();
                 if group.write(write).map_err(|error| refused(error, false))? {
-                    versions.push(write.version);
+                    versions.push(version);
                 }
             }
             let now = shared.now();
@@ -280,13 +292,18 @@ impl Store for FjallStore {
     }
 
     async fn due(&self, limit: usize) -> Result<Vec<RecordId>, StoreError> {
-        self.read_apart(move |shared, db| due(shared, db, limit)).await
+        self.read_apart(move |shared, db| due(shared, db, limit))
+            .await
     }
 
     async fn remove_due(&self, limit: usize) -> Result<u64, StoreError> {
         let now = self.0.shared.now();
-        self.ask(move |group| group.remove_due(limit, now).map_err(|error| refused(error, false)))
-            .await
+        self.ask(move |group| {
+            group
+                .remove_due(limit, now)
+                .map_err(|error| refused(error, false))
+        })
+        .await
     }
 
     async fn waiting(&self) -> Result<Waiting, StoreError> {
@@ -332,7 +349,8 @@ impl Store for FjallStore {
         after: Option<String>,
         limit: usize,
     ) -> Result<Vec<Note>, StoreError> {
-        self.read_apart(move |_, db| notes(db, &prefix, after.as_deref(), limit)).await
+        self.read_apart(move |_, db| notes(db, &prefix, after.as_deref(), limit))
+            .await
     }
 
     async fn write_notes(
@@ -354,7 +372,8 @@ impl Store for FjallStore {
     async fn size(&self) -> Result<Option<u64>, StoreError> {
         self.read_apart(|shared, _| {
             let size = shared.folder.size();
-            size.map(Some).map_err(|error| shared.folder.refused(&error))
+            size.map(Some)
+                .map_err(|error| shared.folder.refused(&error))
         })
         .await
     }
@@ -367,7 +386,10 @@ impl Store for FjallStore {
             drop(done);
         };
         // Joining the writer would block the caller's runtime.
-        match std::thread::Builder::new().name("idem-closer".to_owned()).spawn(close) {
+        match std::thread::Builder::new()
+            .name("idem-closer".to_owned())
+            .spawn(close)
+        {
             Ok(_) => drop(closed.await),
             Err(_) => self.0.close(),
         }
@@ -383,7 +405,9 @@ fn due(shared: &Shared, db: &Db, limit: usize) -> Result<Vec<RecordId>, LedgerEr
     let left = left.iter().map(|row| time_key(DUE, i64::MIN, row.bytes()));
     let is_new = |key: &Vec<u8>| page.as_ref().is_none_or(|page| page < key);
     let mut keys: Vec<_> = left.filter(is_new).take(limit).collect();
-    let start = page.clone().map_or(Bound::Included(vec![DUE]), Bound::Excluded);
+    let start = page
+        .clone()
+        .map_or(Bound::Included(vec![DUE]), Bound::Excluded);
     let end = Bound::Excluded(vec![DUE + 1]);
     db.scan((start, end), |key, _| {
         let is_due = keys.len() < limit && time_in(key) <= now.as_microsecond();
@@ -400,7 +424,7 @@ fn due(shared: &Shared, db: &Db, limit: usize) -> Result<Vec<RecordId>, LedgerEr
         let id = match address.id() {
             Some(id) => Some(id),
             None => {
-                let row = db.get(&address.in_kind(LIVE))?;
+                let row = db.get(&address.in_kind(ROW))?;
                 row.and_then(|row| Stored::read(&row).ok()?.id(&address).ok())
             }
         };
@@ -428,9 +452,9 @@ fn letters(db: &Db, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
         let id = DeadLetterId::from_bytes(id.unwrap_or_default());
         let decoded = match kind {
             LETTER => DeadLetter::decode(letter).map(Some),
-            _ => db.get(&letter_key(id)).and_then(|letter| {
-                letter.map(|letter| DeadLetter::decode(&letter)).transpose()
-            }),
+            _ => db
+                .get(&letter_key(id))
+                .and_then(|letter| letter.map(|letter| DeadLetter::decode(&letter)).transpose()),
         };
         match decoded {
             // One that cannot be read must not keep the others from people.
@@ -456,8 +480,8 @@ fn notes(
         _ => start,
     };
     let mut notes = Vec::new();
-    let is_empty = limit == 0
-        || after.is_some_and(|after| after > beginning && !after.starts_with(beginning));
+    let is_empty =
+        limit == 0 || after.is_some_and(|after| after > beginning && !after.starts_with(beginning));
     if is_empty {
         return Ok(notes);
     }

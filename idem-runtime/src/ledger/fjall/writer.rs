@@ -144,7 +144,11 @@ impl Writer {
             meta,
             owned,
             open_letters,
-        } = Opened::read(&shared.folder, shared.cache_bytes, Some(self.witness.group()))?;
+        } = Opened::read(
+            &shared.folder,
+            shared.cache_bytes,
+            Some(self.witness.group()),
+        )?;
         self.meta = meta;
         *shared.owned.lock() = owned;
         shared.open_letters.store(open_letters, Ordering::Relaxed);
@@ -161,16 +165,28 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let health = shared.health.read();
         let db = health.open().map_err(|error| refused(error, false))?;
-        let mut group = Group::new(db, &mut self.meta);
+        // Only this thread changes them.
+        let held = shared.owned.lock();
+        let mut group = Group::new(db, &held, &mut self.meta);
         for request in requests {
             let keep = request.decide(&mut group);
             group.end_request(keep);
         }
-        let Some(Edits { rows, owners, opened }) = group.finish() else {
+        let finished = group.finish();
+        drop(held);
+        let Some(Edits {
+            rows,
+            others,
+            owned,
+            opened,
+            ..
+        }) = finished
+        else {
             return Ok(());
         };
         failpoint::point!(DECIDED);
-        if let Err(error) = db.commit(rows) {
+        // Who finds a row finds what belongs to it.
+        if let Err(error) = db.commit(others.into_iter().chain(rows)) {
             drop(health);
             let error = match error {
                 NotCommitted::Before(error) => (error, false),
@@ -185,9 +201,7 @@ impl Writer {
             tracing::warn!(%error, "the witness could not be written; the group is durable all the same");
         }
         failpoint::point!(WITNESSED);
-        let mut owned = shared.owned.lock();
-        owners.into_iter().for_each(|(row, owner)| owned.set(row, owner));
-        drop(owned);
+        shared.owned.lock().apply(self.meta.group, owned);
         // It is the only thread that writes it.
         let open = shared.open_letters.load(Ordering::Relaxed);
         shared

@@ -45,7 +45,10 @@ impl Engine {
     /// Checks that there is no ledger on another engine in a folder.
     pub(super) fn is_alone_in(self, folder: &Path) -> Result<(), LedgerError> {
         let others = Self::ALL.into_iter().filter(|engine| *engine != self);
-        match others.into_iter().find(|other| folder.join(other.name()).exists()) {
+        match others
+            .into_iter()
+            .find(|other| folder.join(other.name()).exists())
+        {
             None => Ok(()),
             Some(other) => Err(LedgerError::OtherEngine {
                 path: folder.to_owned(),

@@ -166,7 +166,9 @@ impl Folder {
                 size += match entry.metadata() {
                     // The engine's background has just removed it.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-                    found if found.as_ref().is_ok_and(fs::Metadata::is_dir) => below(&entry.path())?,
+                    found if found.as_ref().is_ok_and(fs::Metadata::is_dir) => {
+                        below(&entry.path())?
+                    }
                     found => found?.blocks() * BLOCK,
                 };
             }

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use super::batch::Batch;
 use super::counts::counts;
-use crate::ledger::folder::health::{Abandon, Health};
 use super::group::{Finished, Group, State};
 use super::job::{Answer, Job};
 use super::layout::RecordKey;
@@ -18,6 +17,7 @@ use super::shared::Shared;
 use super::store::Store;
 use super::undo::TakenBack;
 use crate::failpoint;
+use crate::ledger::folder::health::{Abandon, Health};
 use crate::ledger::folder::witness::Witness;
 use crate::ledger::{LedgerError, metrics};
 use crate::protocol::{DeadLetterId, Facts};

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use crate::ledger::folder::health::{Health, not_durable};
 use super::filters::Index;
 use super::job::{Done, Job};
 use super::journal::Running;
@@ -17,6 +16,7 @@ use crate::clock::Clock;
 use crate::failpoint;
 use crate::ledger::LedgerError;
 use crate::ledger::folder::Folder;
+use crate::ledger::folder::health::{Health, not_durable};
 use crate::protocol::{DeadLetterId, Facts, Record, Settled};
 
 /// The state that callers and the committer share.

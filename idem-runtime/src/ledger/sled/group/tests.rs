@@ -12,7 +12,6 @@ use proptest::prelude::*;
 use tokio::sync::oneshot;
 
 use super::super::counts::{counts, listed_hashes, stored_hashes};
-use crate::ledger::folder::Folder;
 use super::super::layout::{
     BUCKET, CHUNK, ClosedBucket, DEAD, HASHES, LIVE, NOTE, SETTLED, bucket_in,
 };
@@ -22,6 +21,7 @@ use super::super::spill::Spill;
 use super::super::verify;
 use super::*;
 use crate::clock;
+use crate::ledger::folder::Folder;
 use crate::protocol::{
     Actor, AttemptOutcome, Budget, Bury, BuryCause, Claim, Failed, Fingerprint, Live, Origin,
     RedrivePayload, Settled, Settlement, StoredResult,

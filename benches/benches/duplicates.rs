@@ -14,6 +14,7 @@ use idem_benches::orders::{Order, PlaceOrder, delivery, first_calls, place_order
 use idem_benches::report::Row;
 use idem_benches::rounds::in_turns;
 use idem_runtime::Idem;
+use idem_runtime::ledger::Engine;
 
 const CACHE: u64 = 128 << 20;
 /// How many reads a round has, and how many rounds there are.
@@ -34,12 +35,20 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let idem = Idem::builder()
-        .cache(CACHE)
-        .open(folder.path().join("idem"))
-        .unwrap();
-    let bare = Copied::open(&folder.path().join("bare"), CACHE);
+    for engine in [Engine::Sled, Engine::Fjall] {
+        measure(engine, &runtime);
+    }
+}
+
+fn measure(engine: Engine, runtime: &tokio::runtime::Runtime) {
+    let (folder, on) = (tempfile::tempdir().unwrap(), engine.name());
+    let idem = Idem::builder().cache(CACHE).engine(engine);
+    let idem = idem.open(folder.path().join("idem")).unwrap();
+    let bare = &folder.path().join("bare");
+    let bare = match engine {
+        Engine::Fjall => Copied::on_fjall(bare, CACHE),
+        _ => Copied::on_sled(bare, CACHE),
+    };
     let mut filled = 0;
     for records in [100_000, 1_000_000] {
         runtime.block_on(first_calls(&idem, filled..records, 512));
@@ -64,9 +73,10 @@ fn main() {
                 &mut || each(orders(), |order| bare.read(&order)),
             ],
         );
-        let beside = Some(("get and decode on bare sled", reference));
+        let bare = format!("get and decode on bare {on}");
+        let beside = Some((&*bare, reference));
         Row {
-            bench: format!("a duplicate, {records} records"),
+            bench: format!("a duplicate, {records} records, on {on}"),
             unit: "µs",
             ours,
             beside,

@@ -117,7 +117,7 @@ impl Settled {
             .cache(CACHE)
             .open(folder.path().join("idem"))
             .unwrap();
-        let bare = Copied::open(&folder.path().join("bare"), CACHE);
+        let bare = Copied::on_sled(&folder.path().join("bare"), CACHE);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use idem_runtime::ledger::LedgerError;
+use idem_runtime::ledger::{Engine, LedgerError};
 use serde_json::json;
 
 use super::args::Place;
@@ -48,7 +48,9 @@ pub(super) async fn run(from: &Path, at: Location, place: &Place, out: Out) -> R
     };
     if restored.is_err() {
         // What is left of it would look like a ledger.
-        let _ = fs::remove_dir_all(to.join("sled"));
+        if let Some(engine) = Engine::of(&to) {
+            let _ = fs::remove_dir_all(to.join(engine.name()));
+        }
         made.push(to.join("lock"));
         for path in made.iter().rev() {
             let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));

@@ -4,8 +4,9 @@ mod dlq;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use idem_runtime::ledger::Engine;
 use url::Url;
 
 pub(crate) use dlq::{
@@ -220,6 +221,10 @@ pub(crate) struct Migrate {
     #[arg(long, value_name = "DIR or URL", value_hint = ValueHint::DirPath)]
     pub(crate) to: Option<LedgerPlace>,
 
+    /// The storage engine of a folder that is made [default: sled]
+    #[arg(long, value_name = "ENGINE")]
+    pub(crate) engine: Option<FolderEngine>,
+
     /// Say what would go over, and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -227,6 +232,22 @@ pub(crate) struct Migrate {
     /// Leave out what cannot go over, which is named: its messages would run again
     #[arg(long)]
     pub(crate) partial: bool,
+}
+
+/// A storage engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FolderEngine {
+    Sled,
+    Fjall,
+}
+
+impl From<FolderEngine> for Engine {
+    fn from(engine: FolderEngine) -> Self {
+        match engine {
+            FolderEngine::Sled => Self::Sled,
+            FolderEngine::Fjall => Self::Fjall,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

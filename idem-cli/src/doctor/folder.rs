@@ -59,7 +59,8 @@ async fn look(idem: Idem, checkup: &mut Checkup) -> Result<(), Problem> {
 /// Returns whether there are records, or should be, and no witness of how many.
 fn unwitnessed(path: &Path) -> bool {
     let log = fs::metadata(path.join("sled/db")).map_or(0, |log| log.len());
-    (log > 0 || copied(path).is_some()) && !path.join("witness").exists()
+    let is_used = log > 0 || path.join("fjall/version").exists();
+    (is_used || copied(path).is_some()) && !path.join("witness").exists()
 }
 
 fn closed(error: &OpenError, checkup: &mut Checkup) {

@@ -140,7 +140,7 @@ impl<'a, O: Stopped, T: Target> Copier<'a, O, T> {
             let kind = Kind::of_note(key);
             match there.get(key) {
                 Some(there) if there == value => same.push(kind),
-                Some(_) => return Err(conflict::<T>(&format!("the note `{key}`"))),
+                Some(_) => return Err(conflict(self.target, &format!("the note `{key}`"))),
                 None => {
                     new.push(kind);
                     expected.push(ExpectedNote::absent(&**key));
@@ -220,7 +220,7 @@ impl<'a, O: Stopped, T: Target> Copier<'a, O, T> {
             let count = match came {
                 Imported::Written => Tally::copied,
                 Imported::Same => Tally::there,
-                Imported::Conflict => return Err(conflict::<T>(&name_of(&item))),
+                Imported::Conflict => return Err(conflict(self.target, &name_of(&item))),
             };
             kinds
                 .into_iter()
@@ -250,10 +250,10 @@ fn name_of(item: &Import) -> String {
     }
 }
 
-fn conflict<T: Target>(what: &str) -> Problem {
+fn conflict(target: &impl Target, what: &str) -> Problem {
     Problem::failed(format!(
         "the target has other data for {what}, which was not changed: is it the ledger of another \
          service? Migrate into an empty one, {}",
-        T::ELSEWHERE
+        target.elsewhere()
     ))
 }

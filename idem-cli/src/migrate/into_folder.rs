@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use idem_runtime::clock::SystemClock;
 use idem_runtime::ledger::{
-    ExpectedNote, Import, ImportLedger, Imported, Ledger, LedgerError, Note, NoteChange,
+    Engine, ExpectedNote, FjallStore, Import, ImportLedger, Imported, Ledger, LedgerError, Note,
+    NoteChange,
 };
 
 use super::from_folder::{hold, note, refused};
@@ -24,17 +27,40 @@ pub(super) fn mark(path: &Path) -> Result<Option<Mark>, Problem> {
     mark.map(|mark| Mark::decode(&mark)).transpose()
 }
 
-/// Holds a folder that is to be filled, and makes it where there is none.
+/// Where a folder is to be found that no service uses.
+pub(super) const ELSEWHERE: &str = "in another folder";
+
+/// Returns the engine of a folder that is to be filled: its own, or the one that was asked for.
+pub(super) fn engine(path: &Path, asked: Option<Engine>) -> Engine {
+    asked.or_else(|| Engine::of(path)).unwrap_or_default()
+}
+
+/// Holds a folder on sled that is to be filled, and makes it where there is none.
 pub(super) fn fill(path: &Path) -> Result<ImportLedger, Problem> {
-    if let Ok(found) = fs::metadata(path) {
-        stays_theirs(path, &found).map_err(OpenError::into_problem)?;
-    }
+    is_ours(path)?;
     ImportLedger::open(path, CACHE).map_err(|error| refused(OpenError::Ledger(error)))
+}
+
+/// Holds a folder on fjall that is to be filled, and makes it where there is none.
+pub(super) fn fill_on_fjall(path: &Path) -> Result<FjallStore, Problem> {
+    is_ours(path)?;
+    let store = FjallStore::open(path, CACHE, Arc::new(SystemClock));
+    store.map_err(|error| refused(OpenError::Ledger(error)))
+}
+
+fn is_ours(path: &Path) -> Result<(), Problem> {
+    match fs::metadata(path) {
+        Ok(found) => stays_theirs(path, &found).map_err(OpenError::into_problem),
+        Err(_) => Ok(()),
+    }
 }
 
 impl Target for ImportLedger {
     const IS_HELD: bool = true;
-    const ELSEWHERE: &'static str = "in another folder";
+
+    fn elsewhere(&self) -> &'static str {
+        ELSEWHERE
+    }
 
     async fn write(&self, items: Vec<Import>, _: u64) -> Result<Vec<Imported>, Problem> {
         let written = self.take_over(items, 0).await;

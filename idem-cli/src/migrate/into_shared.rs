@@ -32,12 +32,16 @@ const TRIES: usize = 3;
 /// A store, and the runner that writes to it.
 pub(super) struct SharedTarget<'a, S> {
     store: &'a S,
+    elsewhere: &'static str,
     runner: RefCell<Option<(Runner, Instant)>>,
 }
 
 impl<S: Store> Target for SharedTarget<'_, S> {
     const IS_HELD: bool = false;
-    const ELSEWHERE: &'static str = "by another name (`--schema`)";
+
+    fn elsewhere(&self) -> &'static str {
+        self.elsewhere
+    }
 
     async fn write(&self, items: Vec<Import>, first: u64) -> Result<Vec<Imported>, Problem> {
         let writes = (first..)
@@ -117,9 +121,11 @@ impl<S: Store> Target for SharedTarget<'_, S> {
 }
 
 impl<'a, S: Store> SharedTarget<'a, S> {
-    pub(super) fn new(store: &'a S) -> Self {
+    /// Returns a store as the target. `elsewhere` says where to find another one.
+    pub(super) fn new(store: &'a S, elsewhere: &'static str) -> Self {
         Self {
             store,
+            elsewhere,
             runner: RefCell::new(None),
         }
     }

@@ -120,7 +120,7 @@ impl Mark {
             } else {
                 format!(
                     "a service has used the target: migrate into an empty one, {}, before services use it",
-                    T::ELSEWHERE
+                    target.elsewhere()
                 )
             }));
         }

@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 
 use idem_postgres::Postgres;
 use idem_redis::Redis;
-use idem_runtime::ledger::UNFINISHED_MIGRATION;
 use idem_runtime::ledger::shared::Store;
+use idem_runtime::ledger::{Engine, UNFINISHED_MIGRATION};
 use jiff::Timestamp;
 
 use super::args::{Migrate, Place};
@@ -50,6 +50,7 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
         from,
         from_schema,
         to,
+        engine,
         dry_run,
         partial,
     } = how;
@@ -74,7 +75,12 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
         partial,
     };
     let target = match &to {
-        LedgerPlace::Folder(folder) => Destination::Folder(folder.clone()),
+        LedgerPlace::Folder(folder) => Destination::Folder(folder.clone(), engine.map(Into::into)),
+        LedgerPlace::Shared(_) if engine.is_some() => {
+            return Err(Problem::usage(
+                "`--engine` is for a folder: a server has its own",
+            ));
+        }
         LedgerPlace::Shared(url) => match url.server(&place.schema)? {
             Server::Postgres(settings) => Destination::Postgres(settings, url.clone()),
             Server::Redis(settings) => Destination::Redis(settings, url.clone()),
@@ -113,7 +119,7 @@ pub(crate) async fn run(how: Migrate, place: &Place, out: Out) -> Result<(), Pro
 
 /// Where a migration goes.
 enum Destination {
-    Folder(PathBuf),
+    Folder(PathBuf, Option<Engine>),
     Postgres(Box<Postgres>, LedgerUrl),
     Redis(Redis, LedgerUrl),
 }
@@ -136,7 +142,7 @@ async fn migrate_to(
     how: &How,
 ) -> Result<Done, Problem> {
     match target {
-        Destination::Folder(path) => migrate_to_folder(source, &path, how).await,
+        Destination::Folder(path, engine) => migrate_to_folder(source, &path, engine, how).await,
         Destination::Postgres(settings, url) => {
             migrate_to_postgres(source, *settings, &url, how).await
         }
@@ -144,10 +150,31 @@ async fn migrate_to(
     }
 }
 
-async fn migrate_to_folder(source: &impl Stopped, path: &Path, how: &How) -> Result<Done, Problem> {
+async fn migrate_to_folder(
+    source: &impl Stopped,
+    path: &Path,
+    engine: Option<Engine>,
+    how: &How,
+) -> Result<Done, Problem> {
     let plan = plan(source, into_folder::mark(path)?, how).await?;
     if let Plan::End(done) = plan {
         return Ok(done);
+    }
+    fill(plan, path, into_folder::engine(path, engine), how).await
+}
+
+async fn fill<O: Stopped>(
+    plan: Plan<'_, O>,
+    path: &Path,
+    engine: Engine,
+    how: &How,
+) -> Result<Done, Problem> {
+    if engine == Engine::Fjall {
+        let store = into_folder::fill_on_fjall(path)?;
+        let target = SharedTarget::new(&store, into_folder::ELSEWHERE);
+        let done = carry_out(plan, &target, how, async || Ok(())).await;
+        store.close().await;
+        return done;
     }
     let target = into_folder::fill(path)?;
     let done = carry_out(plan, &target, how, async || Ok(())).await;
@@ -240,7 +267,7 @@ async fn migrate<S: Store>(
     how: &How,
     alone: impl AsyncFnOnce() -> Result<(), Problem>,
 ) -> Result<Done, Problem> {
-    let target = SharedTarget::new(store);
+    let target = SharedTarget::new(store, "by another name (`--schema`)");
     let migrating = async {
         let plan = plan(source, Mark::read(&target).await?, how).await?;
         carry_out(plan, &target, how, alone).await

@@ -8,8 +8,8 @@ use crate::problem::Problem;
 pub(super) trait Target {
     /// Whether no other process can use it meanwhile.
     const IS_HELD: bool;
-    /// Where an empty one is to be had.
-    const ELSEWHERE: &'static str;
+    /// Returns where an empty one is to be had.
+    fn elsewhere(&self) -> &'static str;
 
     /// Writes each of these where there is nothing. As many numbers are set aside for them, from `first`
     /// on.

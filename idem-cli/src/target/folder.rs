@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use idem_runtime::ledger::{LedgerError, StoppedLedger};
+use idem_runtime::ledger::{Engine, LedgerError, StoppedLedger};
 use idem_runtime::{Error, Idem};
 
 use crate::args::Place;
@@ -42,7 +42,8 @@ pub(crate) enum OpenError {
 pub(crate) fn open(path: &Path, place: &Place) -> Result<Idem, OpenError> {
     is_ledger(path)?;
     let (wait, seconds) = (Duration::from_secs(place.wait), place.wait);
-    let error = match Idem::open(path).map_err(OpenError::from) {
+    let builder = || Idem::builder().engine(Engine::of(path).unwrap_or_default());
+    let error = match builder().open(path).map_err(OpenError::from) {
         Err(error) if error.held() && !wait.is_zero() => error,
         opened => return opened,
     };
@@ -50,7 +51,7 @@ pub(crate) fn open(path: &Path, place: &Place) -> Result<Idem, OpenError> {
         "idem: {}; waiting for up to {seconds} s",
         error.says().0
     ));
-    Ok(Idem::builder().wait_for(wait).open(path)?)
+    Ok(builder().wait_for(wait).open(path)?)
 }
 
 /// Holds a ledger that exists, to read what is in it as it is.
@@ -102,12 +103,12 @@ fn is_ledger(path: &Path) -> Result<(), OpenError> {
             why,
         })
     };
-    let there = ["sled", "witness"].map(|name| path.join(name).try_exists());
+    let there = ["sled", "fjall", "witness"].map(|name| path.join(name).try_exists());
     if let Some(Err(error)) = there.iter().find(|there| there.is_err()) {
         return not_ours(format!("cannot be read by this one ({error})"));
     }
     if !there.iter().any(|there| matches!(there, Ok(true))) {
-        return none("neither `sled` nor `witness` is in it".to_owned());
+        return none("neither `sled`, `fjall` nor `witness` is in it".to_owned());
     }
     stays_theirs(path, &found)
 }
@@ -193,6 +194,19 @@ impl OpenError {
                     file.display()
                 ),
                 "put the file itself there, or restore the folder from a copy",
+            ),
+            Self::Ledger(LedgerError::OtherEngine {
+                path,
+                engine,
+                asked,
+            }) => say(
+                format!(
+                    "`{}` holds a ledger on {}, not on {}",
+                    path.display(),
+                    engine.name(),
+                    asked.name()
+                ),
+                "leave `--engine` out, or name another folder",
             ),
             // What to do is its last part.
             Self::Ledger(LedgerError::Refused { message, .. })

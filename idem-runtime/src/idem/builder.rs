@@ -271,10 +271,7 @@ fn open_folder(
             Ok(Arc::new(wait(ledger)?))
         }
         #[cfg(not(all(feature = "sled", feature = "fjall")))]
-        other => Err(LedgerError::Other(format!(
-            "this program is built without the engine {0}: add the feature `{0}` of idem-runtime",
-            other.name()
-        ))),
+        other => Err(other.is_not_built()),
     }
 }
 

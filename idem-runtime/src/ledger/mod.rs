@@ -12,6 +12,8 @@ mod metrics;
 pub mod shared;
 #[cfg(feature = "sled")]
 pub(crate) mod sled;
+#[cfg(feature = "__folder")]
+mod stopped;
 mod transaction;
 mod unfinished;
 
@@ -36,7 +38,10 @@ pub(crate) use folder::held::once_free;
 pub use sled::SledLedger;
 #[cfg(feature = "sled")]
 #[doc(hidden)]
-pub use sled::{Import, ImportLedger, Imported, StoppedLedger, StoppedRecord};
+pub use sled::{Import, ImportLedger, Imported};
+#[cfg(feature = "__folder")]
+#[doc(hidden)]
+pub use stopped::{StoppedLedger, StoppedRecord};
 pub use transaction::{Begun, CommitError, Transaction};
 #[doc(hidden)]
 pub use unfinished::UNFINISHED_MIGRATION;

@@ -12,6 +12,7 @@ mod deliveries;
 mod handlers;
 mod invariants;
 mod letters;
+mod on_fjall;
 mod opening;
 mod outbox;
 mod walking;

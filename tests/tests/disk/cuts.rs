@@ -160,7 +160,12 @@ fn witness(cut: &Cut, random: &mut Rng, how: &mut String) -> Option<Content> {
 }
 
 /// A log of which the synced part is certain, and of the rest some of the writes.
-fn mix(synced: &Content, written: &Content, random: &mut Rng, how: &mut String) -> Content {
+pub(crate) fn mix(
+    synced: &Content,
+    written: &Content,
+    random: &mut Rng,
+    how: &mut String,
+) -> Content {
     let sectors = synced.sectors().max(written.sectors());
     let changed: Vec<usize> = (0..sectors)
         .filter(|at| synced.sector(*at) != written.sector(*at))

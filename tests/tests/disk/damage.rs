@@ -8,6 +8,7 @@ use std::time::Duration;
 use fail::FailScenario;
 use fastrand::Rng;
 use futures_util::future::join_all;
+use idem_runtime::ledger::Engine;
 use idem_runtime::testing::ManualClock;
 
 use crate::cuts::SEGMENT;
@@ -18,22 +19,23 @@ use crate::tally::{Tally, images, scratch, seed};
 use crate::verdict::{Verdict, judged};
 
 /// A ledger through time.
-struct History {
+pub(crate) struct History {
     /// Images of earlier days, some taken after closing and some while it worked.
-    earlier: Vec<Image>,
+    pub(crate) earlier: Vec<Image>,
     /// What it is now, closed and at work, and what is known of each.
-    now: Vec<(Image, Knowledge)>,
-    clock: ManualClock,
+    pub(crate) now: Vec<(Image, Knowledge)>,
+    pub(crate) clock: ManualClock,
 }
 
 /// Some thousand records: waiting ones, running ones, dead ones, large ones, and buckets of results
 /// that were closed.
-async fn history(random: &mut Rng) -> History {
+pub(crate) async fn history(engine: Engine, random: &mut Rng) -> History {
     let (folder, world, clock) = (
         scratch(),
         Arc::new(World::default()),
         ManualClock::default(),
     );
+    std::fs::create_dir(folder.path().join(engine.name())).unwrap();
     let (mut earlier, mut now): (Vec<Image>, Vec<_>) = (Vec::new(), Vec::new());
     let look = |like: Option<&Image>| Image::of(folder.path(), like.unwrap_or(&Image::default()));
     for _ in 0..6 {
@@ -92,7 +94,7 @@ async fn history(random: &mut Rng) -> History {
     }
 }
 
-type Damage = (&'static str, fn(&mut Image, &History, &mut Rng) -> String);
+pub(crate) type Damage = (&'static str, fn(&mut Image, &History, &mut Rng) -> String);
 
 const DAMAGE: [Damage; 20] = [
     ("bytes flipped", |image, _, random| flip(image, random, 0.0)),
@@ -276,7 +278,7 @@ fn older(image: &mut Image, history: &History, random: &mut Rng, unit: usize) ->
     })
 }
 
-fn spoil(bytes: &mut Vec<u8>, random: &mut Rng) -> String {
+pub(crate) fn spoil(bytes: &mut Vec<u8>, random: &mut Rng) -> String {
     let at = random.usize(..bytes.len());
     match random.u8(..4) {
         0 => bytes.clear(),
@@ -296,17 +298,17 @@ fn snapshots(image: &Image) -> Vec<PathBuf> {
         .collect()
 }
 
-#[tokio::test]
-async fn every_kind_of_damage_is_an_error_or_none() {
+/// Damages images of a ledger, and judges each.
+pub(crate) async fn is_noticed(engine: Engine, kinds: &[Damage]) {
     let scenario = FailScenario::setup();
     let mut random = Rng::with_seed(seed());
-    let history = history(&mut random).await;
+    let history = history(engine, &mut random).await;
     for (image, known) in &history.now {
         let verdict = judged(image, &history.clock, known, |_| {});
         assert_eq!(verdict, Ok(Verdict::Whole), "what is not damaged is whole");
     }
     let (mut tally, mut losses) = (Tally::default(), Vec::new());
-    for (what, damage) in DAMAGE.iter().cycle().take(images(200) as usize / 2) {
+    for (what, damage) in kinds.iter().cycle().take(images(200) as usize / 2) {
         let (image, known) = &history.now[random.usize(..history.now.len())];
         let mut image = image.clone();
         let how = damage(&mut image, &history, &mut random);
@@ -323,4 +325,9 @@ async fn every_kind_of_damage_is_an_error_or_none() {
         losses.len(),
         losses.join("\n\n")
     );
+}
+
+#[tokio::test]
+async fn every_kind_of_damage_is_an_error_or_none() {
+    is_noticed(Engine::Sled, &DAMAGE).await;
 }

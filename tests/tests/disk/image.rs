@@ -14,7 +14,8 @@ pub(crate) const SECTOR: usize = 512;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Image(pub(crate) BTreeMap<PathBuf, Content>);
 
-/// A file's bytes. The last page is padded with zeros.
+/// A file's bytes. The last page is padded with zeros; pages of zeros at the end are left out, as fjall
+/// allocates its journals beforehand.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Content {
     pub(crate) len: usize,
@@ -28,9 +29,15 @@ impl Content {
                 Some(page) if **page == *bytes => Arc::clone(page),
                 _ => padded(bytes),
             };
+        let is_used = |page: &[u8]| *page != [0; PAGE][..page.len()];
+        let used = bytes
+            .chunks(PAGE)
+            .rposition(is_used)
+            .map_or(0, |last| last + 1);
+        let pages = bytes.chunks(PAGE).take(used).enumerate().map(page);
         Self {
             len: bytes.len(),
-            pages: bytes.chunks(PAGE).enumerate().map(page).collect(),
+            pages: pages.collect(),
         }
     }
 
@@ -40,7 +47,7 @@ impl Content {
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.pages.concat();
-        bytes.truncate(self.len);
+        bytes.resize(self.len, 0);
         bytes
     }
 
@@ -132,10 +139,11 @@ impl Image {
         for (name, content) in &self.0 {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::File::create(path)
-                .unwrap()
-                .write_all(&content.bytes())
+            let mut file = fs::File::create(path).unwrap();
+            let written = content.pages.concat();
+            file.write_all(&written[..written.len().min(content.len)])
                 .unwrap();
+            file.set_len(content.len as u64).unwrap();
         }
     }
 

@@ -3,6 +3,7 @@
 
 use fastrand::Rng;
 use futures_util::future::join_all;
+use idem_runtime::ledger::Engine;
 use idem_runtime::protocol::RecordId;
 use idem_runtime::testing::ManualClock;
 use idem_runtime::{DeadLetterId, Error, Idem, idempotent};
@@ -151,9 +152,11 @@ fn order(number: u32, large: bool, random: &mut Rng) -> Order {
     }
 }
 
-/// Opens a folder as all tests here do: with a small cache, so that sled reads what it wrote.
+/// Opens a folder as all tests here do: with a small cache, so that engines read what they wrote. A new
+/// folder gets the engine whose own folder is in it.
 pub(crate) fn open(folder: &std::path::Path, clock: &ManualClock) -> Result<Idem, Error> {
     Idem::builder()
+        .engine(Engine::of(folder).unwrap_or_default())
         .cache(4 << 20)
         .clock(Arc::new(clock.clone()))
         .open(folder)

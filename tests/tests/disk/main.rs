@@ -15,6 +15,7 @@ mod image;
 mod known;
 mod load;
 mod names;
+mod on_fjall;
 mod power_loss;
 mod tally;
 mod verdict;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice, Snapshot};
 use foldhash::fast::RandomState;
 
+use super::rows::{META, Meta};
 use crate::call::panic;
 use crate::ledger::LedgerError;
 use crate::ledger::folder::health::Abandon;
@@ -16,8 +17,9 @@ use crate::ledger::folder::health::Abandon;
 /// The name of the one keyspace. With several, a journal would be kept until the slowest of them is
 /// written down.
 const KEYSPACE: &str = "ledger";
-/// What is in memory until it is written down. The journals on the disk are as long, and 64 MB longer.
-const MEMTABLE: u64 = 16 << 20;
+/// How large the memtable of a new database may get, in bytes, before it is written down: an eighth of the
+/// cache, within these bounds. The journals on the disk are as long, and up to 64 MB longer.
+const MEMTABLE: RangeInclusive<u64> = 1 << 20..=16 << 20;
 
 /// One thread writes memtables down and merges tables. With more of them, one spins while others merge.
 const WORKERS: usize = 1;
@@ -58,12 +60,13 @@ struct Open {
 impl Db {
     /// Opens the database in a folder of the data folder, or makes it.
     pub(super) fn open(tree: &Path, path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
+        let memtable = (cache_bytes / 8).clamp(*MEMTABLE.start(), *MEMTABLE.end());
         let open = caught(path, || {
             let db = Database::builder(tree)
                 .cache_size(cache_bytes)
                 .worker_threads(WORKERS)
                 .open()?;
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
             let rows = db.keyspace(KEYSPACE, options)?;
             Ok(Open { rows, db })
         })?;
@@ -102,12 +105,30 @@ impl Db {
         self.call(|open| walk(open.db.snapshot().range(&open.rows, range).rev(), each))?
     }
 
+    /// Returns what is durable now.
+    pub(super) fn at_one_moment(&self) -> Result<Moment<'_>, LedgerError> {
+        let (rows, now) = self.call(|open| Ok((open.rows.clone(), open.db.snapshot())))?;
+        Ok(Moment {
+            db: self,
+            rows,
+            now,
+        })
+    }
+
     /// Writes a group durably: after a power cut, all of it is there or none. Until it is, what comes
     /// first can be read first.
     pub(super) fn commit(&self, changes: impl Iterator<Item = Change>) -> Result<(), NotCommitted> {
+        self.write(changes, Some(PersistMode::SyncData))
+    }
+
+    fn write(
+        &self,
+        changes: impl Iterator<Item = Change>,
+        durability: Option<PersistMode>,
+    ) -> Result<(), NotCommitted> {
         let mut was_refused_before = false;
         let committed = self.call(|open| {
-            let mut batch = open.db.batch().durability(Some(PersistMode::SyncData));
+            let mut batch = open.db.batch().durability(durability);
             for (key, value) in changes {
                 match value {
                     Some(value) => batch.insert(&open.rows, key, value),
@@ -125,6 +146,45 @@ impl Db {
             }),
             false => NotCommitted::Within(error),
         })
+    }
+}
+
+/// What a database holds at one moment.
+pub(super) struct Moment<'d> {
+    db: &'d Db,
+    rows: Keyspace,
+    now: Snapshot,
+}
+
+impl Moment<'_> {
+    /// Returns the ledger's own numbers.
+    pub(super) fn meta(&self) -> Result<Meta, LedgerError> {
+        let meta = caught(&self.db.path, || self.now.get(&self.rows, META))?;
+        meta.and_then(|meta| Meta::decode(&meta))
+            .ok_or_else(|| unreadable(&self.db.path))
+    }
+
+    /// Copies it into a new database, durably, and closes that.
+    pub(super) fn copy_to(&self, copy: Db) -> Result<(), LedgerError> {
+        /// How much is written at once.
+        const PIECE: usize = 1000;
+        let meta = self.meta()?;
+        let mut piece = Vec::with_capacity(PIECE);
+        let pairs = || self.now.iter(&self.rows);
+        caught(&self.db.path, || {
+            walk(pairs(), |key, value| {
+                if key != META {
+                    piece.push((key.into(), Some(value.into())));
+                }
+                if piece.len() == PIECE {
+                    copy.write(piece.drain(..), None)?;
+                }
+                Ok(true)
+            })
+        })??;
+        // Its numbers come last: what is cut short has none.
+        piece.push((META.into(), Some(meta.encode().into())));
+        Ok(copy.commit(piece.into_iter())?)
     }
 }
 
@@ -174,6 +234,15 @@ pub(super) fn prefix(prefix: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
         }
     }
     (start, Bound::Unbounded)
+}
+
+/// Returns the error of a database whose own numbers cannot be read.
+pub(super) fn unreadable(path: &Path) -> LedgerError {
+    LedgerError::Damaged {
+        path: path.to_owned(),
+        detail: "its own numbers cannot be read. Was it written by a newer version of idem?"
+            .to_owned(),
+    }
 }
 
 fn caught<T>(path: &Path, call: impl FnOnce() -> fjall::Result<T>) -> Result<T, LedgerError> {

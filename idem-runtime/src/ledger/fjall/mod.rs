@@ -4,6 +4,7 @@
 //! Duplicates of settled messages are answered by the caller's own thread; everything else goes through
 //! one writer.
 
+mod copy;
 mod db;
 mod group;
 mod journal;
@@ -11,9 +12,11 @@ mod opening;
 mod owned;
 mod rows;
 mod shared;
+mod stopped;
 mod store;
 mod writer;
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::shared::SharedLedger;
@@ -25,6 +28,7 @@ use crate::protocol::{
     Change, Claim, DeadLetter, DeadLetterId, Facts, Record, RecordId, Reply, Step, decide_claim,
 };
 
+pub(super) use stopped::StoppedFjall;
 pub use store::FjallStore;
 
 /// The lease of the one process, which nothing waits for: it is longer than any process lives.
@@ -164,6 +168,13 @@ impl Ledger for FjallLedger {
 
     fn size(&self) -> BoxFuture<'static, Result<Option<u64>, LedgerError>> {
         self.ask(Ledger::size)
+    }
+
+    fn copy_to(&self, folder: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let (store, folder) = (self.store.clone(), folder.to_owned());
+        let copied = async move { store.copy_to(folder).await };
+        // Once it was polled, the copy is made by a thread of its own.
+        told(Box::pin(copied))
     }
 
     fn close(&self) -> BoxFuture<'static, Result<(), LedgerError>> {

@@ -1,10 +1,10 @@
 //! Opening: checks the files before fjall may change them, and reads what is kept in memory.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::db::{Db, prefix};
+use super::db::{Db, prefix, unreadable};
 use super::journal;
 use super::owned::{Held, Owned};
 use super::rows::{META, Meta, OPEN, OWNED, ROW, in_list, number_in};
@@ -36,15 +36,16 @@ impl Opened {
             Some(_) => has_landmarks(tree, path)?,
             None => clear_if_unused(tree).map_err(|error| folder.refused(&error))?,
         }
+        // A copy of the folder may lack it. fjall does not open a database without one.
+        files::open(
+            File::options().create(true).truncate(false).write(true),
+            &tree.join("lock"),
+        )
+        .map_err(|error| folder.refused(&error))?;
         journal::check(tree, path, acknowledged)?;
         let db = Db::open(tree, path, cache_bytes)?;
         let meta = match db.get(META)? {
-            Some(meta) => Meta::decode(&meta).ok_or_else(|| LedgerError::Damaged {
-                path: path.to_owned(),
-                detail:
-                    "its own numbers cannot be read. Was it written by a newer version of idem?"
-                        .to_owned(),
-            })?,
+            Some(meta) => Meta::decode(&meta).ok_or_else(|| unreadable(path))?,
             None => Meta::fresh(),
         };
         if let Some(acknowledged) = acknowledged

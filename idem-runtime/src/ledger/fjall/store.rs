@@ -1,7 +1,7 @@
 //! The store on fjall: reads where it is asked, writes through one thread.
 
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
+use super::copy::copy;
 use super::db::{Db, prefix};
 use super::group::{Encoded, Group};
 use super::opening::Opened;
@@ -142,6 +143,14 @@ impl FjallStore {
         let closed = || refused(LedgerError::Closed, false);
         self.0.messages.send(request).map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Copies it into a folder that is empty or not there.
+    pub(super) async fn copy_to(&self, to: PathBuf) -> Result<(), LedgerError> {
+        let copied = self
+            .read_apart(move |shared, db| copy(shared, db, &to))
+            .await;
+        copied.map_err(LedgerError::from)
     }
 
     /// Reads where the caller is: a row or two.
@@ -468,7 +477,7 @@ fn letters(db: &Db, filter: &Filter) -> Result<Vec<DeadLetter>, LedgerError> {
     Ok(letters)
 }
 
-fn notes(
+pub(super) fn notes(
     db: &Db,
     beginning: &str,
     after: Option<&str>,

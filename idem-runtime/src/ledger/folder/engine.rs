@@ -34,6 +34,15 @@ impl Engine {
             .find(|engine| folder.join(engine.name()).is_dir())
     }
 
+    /// Returns the error of a program without this engine.
+    #[cfg(not(all(feature = "sled", feature = "fjall")))]
+    pub(crate) fn is_not_built(self) -> LedgerError {
+        LedgerError::Other(format!(
+            "this program is built without the engine {0}: add the feature `{0}` of idem-runtime",
+            self.name()
+        ))
+    }
+
     /// Returns whether a folder of this name may stand among its files.
     pub(super) fn has_folder(self, path: &Path) -> bool {
         match self {

@@ -50,6 +50,15 @@ impl Witness {
         }
     }
 
+    /// Reads the file of a folder that is to be read as it is.
+    pub(in crate::ledger) fn must_be_in(folder: &Folder) -> Result<u64, LedgerError> {
+        Self::read(folder)?.ok_or_else(|| LedgerError::Damaged {
+            path: folder.path().to_owned(),
+            detail: "the file `witness` is missing, so it is not known whether it is whole"
+                .to_owned(),
+        })
+    }
+
     /// Puts a new file in place of the old one, if there is one: a cut or a full disk leaves the
     /// old one, or none. It is durable then, so that the writes after it stay in place.
     pub(in crate::ledger) fn start(folder: &Folder, group: u64) -> io::Result<Self> {

@@ -15,9 +15,9 @@ use super::opening::Opened;
 use super::shared::Shared;
 use super::{recovery, verify};
 use crate::failpoint;
+use crate::ledger::LedgerError;
 use crate::ledger::folder::witness::Witness;
 use crate::ledger::folder::{Folder, copied, files};
-use crate::ledger::{Engine, LedgerError};
 
 /// A write in the same tick of the file system's clock as the last one cannot be seen by its time,
 /// so a log counts as unchanged since a moment only if it was at rest for this long before.
@@ -32,50 +32,7 @@ const CACHE: u64 = 16 << 20;
 
 /// Copies an open ledger into a folder that is empty or not there.
 pub(super) fn copy(shared: &Shared, to: &Path) -> Result<(), LedgerError> {
-    let refused = |reason: &str| LedgerError::NotCopied {
-        path: to.to_owned(),
-        reason: reason.to_owned(),
-    };
-    match fs::read_dir(to).map(|mut names| names.next().is_some()) {
-        Ok(false) => {}
-        Ok(true) => {
-            return Err(refused(
-                "it is not empty: name an empty folder, or one that is not there yet. If another backup \
-                 is being made in it, wait for that one",
-            ));
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(LedgerError::from_io(to, &error)),
-    }
-    let copy = Folder::hold(to, Engine::Sled).inspect_err(|error| {
-        // One that another copy is being made in is not this one's.
-        if !matches!(error, LedgerError::Held { .. }) {
-            let _ = fs::remove_dir(to.join("sled"));
-        }
-    })?;
-    // From here on another copy into the same folder is refused, so what is removed is this one's.
-    let made = inside(&shared.folder, &copy).and_then(|inside| match inside {
-        true => Err(refused(
-            "it is inside the ledger's own folder; name one outside",
-        )),
-        false => make(shared, &copy),
-    });
-    if made.is_err()
-        && let Err(error) = copy.remove()
-    {
-        tracing::warn!(folder = %to.display(), %error, "what there is of a copy that failed cannot be removed");
-    }
-    made
-}
-
-fn inside(own: &Folder, copy: &Folder) -> Result<bool, LedgerError> {
-    let real = |folder: &Folder| {
-        folder
-            .path()
-            .canonicalize()
-            .map_err(|error| folder.refused(&error))
-    };
-    Ok(real(copy)?.starts_with(real(own)?))
+    copied::make(&shared.folder, to, |copy| make(shared, copy))
 }
 
 fn make(shared: &Shared, copy: &Folder) -> Result<(), LedgerError> {

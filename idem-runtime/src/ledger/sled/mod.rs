@@ -49,7 +49,7 @@ use queue::Queue;
 use shared::{Shared, Waiting};
 
 pub use import::{Import, ImportLedger, Imported};
-pub use stopped::{StoppedLedger, StoppedRecord};
+pub(super) use stopped::StoppedSled;
 
 use super::folder::health::Health;
 use super::folder::witness::{self, Witness};

@@ -16,12 +16,12 @@ use super::store::{PAGE, Store};
 use super::{list, recovery, verify};
 use crate::ledger::folder::witness::Witness;
 use crate::ledger::folder::{Folder, limit};
-use crate::ledger::{Engine, LedgerError, Note};
+use crate::ledger::{Engine, LedgerError, Note, StoppedRecord};
 use crate::protocol::{DeadLetter, Live, Record, RecordId, Settled, Settlement};
 
 /// The contents of a folder that no process holds: it stays as it is, and is held until this is
 /// dropped.
-pub struct StoppedLedger {
+pub(in crate::ledger) struct StoppedSled {
     store: Store,
     meta: Meta,
     running: Running,
@@ -30,25 +30,11 @@ pub struct StoppedLedger {
     _folder: Folder,
 }
 
-/// A record, and its id unless the folder has only its hash: of a settled one with a long key.
-pub type StoppedRecord = (Option<RecordId>, Record);
-
-impl StoppedLedger {
-    /// Holds a folder. `cache_bytes` is the size of sled's cache.
-    ///
-    /// # Errors
-    /// As [`SledLedger::open`](super::SledLedger::open), and when there is no witness of what was
-    /// acknowledged.
-    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
+impl StoppedSled {
+    pub(in crate::ledger) fn open(path: &Path, cache_bytes: u64) -> Result<Self, LedgerError> {
         limit::survive();
         let folder = Folder::hold(path, Engine::Sled)?;
-        let Some(acknowledged) = Witness::read(&folder)? else {
-            return Err(LedgerError::Damaged {
-                path: path.to_owned(),
-                detail: "the file `witness` is missing, so it is not known whether it is whole"
-                    .to_owned(),
-            });
-        };
+        let acknowledged = Witness::must_be_in(&folder)?;
         let (store, _) = recovery::begin(&folder, cache_bytes, Some(acknowledged))?;
         let read = Opened::read(&store, path, Some(acknowledged)).and_then(|opened| {
             verify::at_open(&store, opened.closed.clone())?;
@@ -65,24 +51,25 @@ impl StoppedLedger {
         })
     }
 
-    /// Returns a name that no other folder has, except for copies of it.
-    pub fn name(&self) -> String {
+    pub(in crate::ledger) fn name(&self) -> String {
         format!("{:016x}{:016x}", self.meta.seed.0, self.meta.seed.1)
     }
 
     /// Returns the number of its last write. Every opening by a service is one.
-    pub fn last_write(&self) -> u64 {
+    pub(in crate::ledger) fn last_write(&self) -> u64 {
         self.meta.group
     }
 
     /// Returns the last number that it gave out: as a fencing token or a note's number.
-    pub fn last_number(&self) -> u64 {
+    pub(in crate::ledger) fn last_number(&self) -> u64 {
         self.meta.number
     }
 
     /// Returns its records, in no order. One that cannot be read is an error of its own
     /// ([`LedgerError::Record`]); any other error is the last.
-    pub fn records(&self) -> impl Iterator<Item = Result<StoppedRecord, LedgerError>> + '_ {
+    pub(in crate::ledger) fn records(
+        &self,
+    ) -> impl Iterator<Item = Result<StoppedRecord, LedgerError>> + '_ {
         let running = self
             .running
             .values()
@@ -102,7 +89,9 @@ impl StoppedLedger {
     }
 
     /// Returns its letters, open and closed. Errors are as of [`records`](Self::records).
-    pub fn letters(&self) -> impl Iterator<Item = Result<DeadLetter, LedgerError>> + '_ {
+    pub(in crate::ledger) fn letters(
+        &self,
+    ) -> impl Iterator<Item = Result<DeadLetter, LedgerError>> + '_ {
         let keys = self.keys(OPEN_LETTER).chain(self.keys(CLOSED_LETTER));
         keys.filter_map(|key| key.and_then(|key| self.store.get(&key)).transpose())
     }
@@ -111,7 +100,11 @@ impl StoppedLedger {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn notes(&self, after: Option<&str>, limit: usize) -> Result<Vec<Note>, LedgerError> {
+    pub(in crate::ledger) fn notes(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Note>, LedgerError> {
         list::notes(&self.store, "", after, limit)
     }
 
@@ -119,7 +112,7 @@ impl StoppedLedger {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn note(&self, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+    pub(in crate::ledger) fn note(&self, key: &str) -> Result<Option<Vec<u8>>, LedgerError> {
         let value: Option<ByteVec> = self.store.get(&note_key(key))?;
         Ok(value.map(Into::into))
     }

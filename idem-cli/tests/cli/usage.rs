@@ -259,7 +259,7 @@ async fn a_folder_is_never_made() {
     );
     let said = At::folder(place.path()).idem(&["stats"]).await.ended(2);
     assert!(
-        said.err.contains("neither `sled` nor `witness`"),
+        said.err.contains("neither `sled`, `fjall` nor `witness`"),
         "{said:?}"
     );
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);

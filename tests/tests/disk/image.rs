@@ -51,6 +51,12 @@ impl Content {
         bytes
     }
 
+    /// Returns it without what is allocated behind its last byte, but for some zeros.
+    pub(crate) fn trimmed(mut self) -> Self {
+        self.len = self.len.min((self.pages.len() + 4) * PAGE);
+        self
+    }
+
     pub(crate) fn sectors(&self) -> usize {
         self.len.div_ceil(SECTOR)
     }

@@ -212,12 +212,13 @@ async fn what_was_answered_is_there_after_a_power_cut_on_fjall() {
     let cuts = std::mem::take(&mut film.lock().unwrap().cuts);
     assert!(cuts.len() > 6, "{} groups", cuts.len());
     let (mut tally, mut losses) = (Tally::default(), Vec::new());
-    for _ in 0..images(200) / 2 {
+    for _ in 0..images(200) / 4 {
         let (before, now, known) = &cuts[random.usize(..cuts.len())];
         // All but the journal is synced before anything refers to it.
         let (mut image, mut how, name) = (now.clone(), String::new(), journal(now));
         let synced = before.0.get(&name).cloned().unwrap_or_default();
-        let journal = mix(&synced, &now.0[&name], &mut random, &mut how);
+        let (synced, written) = (synced.trimmed(), now.0[&name].clone().trimmed());
+        let journal = mix(&synced, &written, &mut random, &mut how);
         image.set(name, Some(journal));
         match judged(&image, &clock, known, |_| {}) {
             Ok(Verdict::Whole) => tally.add("a group written", Verdict::Whole),

@@ -19,6 +19,8 @@ mod folders;
 #[cfg(target_os = "linux")]
 mod ledger;
 #[cfg(target_os = "linux")]
+mod on_fjall;
+#[cfg(target_os = "linux")]
 mod openings;
 mod places;
 mod refused;

@@ -45,9 +45,12 @@ fn measure(engine: Engine, runtime: &tokio::runtime::Runtime) {
     let idem = Idem::builder().cache(CACHE).engine(engine);
     let idem = idem.open(folder.path().join("idem")).unwrap();
     let bare = &folder.path().join("bare");
-    let bare = match engine {
-        Engine::Fjall => Copied::on_fjall(bare, CACHE),
-        _ => Copied::on_sled(bare, CACHE),
+    let (bare, reads) = match engine {
+        Engine::Fjall => (
+            Copied::on_fjall(bare, CACHE),
+            "get and decode on bare fjall",
+        ),
+        _ => (Copied::on_sled(bare, CACHE), "get and decode on bare sled"),
     };
     let mut filled = 0;
     for records in [100_000, 1_000_000] {
@@ -73,8 +76,7 @@ fn measure(engine: Engine, runtime: &tokio::runtime::Runtime) {
                 &mut || each(orders(), |order| bare.read(&order)),
             ],
         );
-        let bare = format!("get and decode on bare {on}");
-        let beside = Some((&*bare, reference));
+        let beside = Some((reads, reference));
         Row {
             bench: format!("a duplicate, {records} records, on {on}"),
             unit: "µs",

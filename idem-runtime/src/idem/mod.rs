@@ -96,9 +96,9 @@ impl Idem {
     /// and is durable when this returns.
     ///
     /// Do not copy the folder of an open ledger by other means: its files change while they are
-    /// read, and such a copy is refused when it is opened. During the copy, duplicates are answered
-    /// and other calls wait: for a moment on a file system with reflinks (Btrfs, XFS), elsewhere as
-    /// long as the copy takes. Once begun, the copy is made even if the future is dropped.
+    /// read, and such a copy is refused when it is opened. During the copy, duplicates are answered,
+    /// and on sled other calls wait: for a moment on a file system with reflinks (Btrfs, XFS),
+    /// elsewhere as long as the copy takes. On fjall nothing waits. Once begun, the copy is made even if the future is dropped.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

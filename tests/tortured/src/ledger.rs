@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use idem_postgres::Postgres;
-use idem_runtime::ledger::LedgerError;
+use idem_runtime::ledger::{Engine, LedgerError};
 use idem_runtime::{Error, Idem};
 use tracing::Subscriber;
 use tracing::field::{Field, Visit};
@@ -31,9 +31,11 @@ pub(crate) async fn open(place: &str) -> Option<Idem> {
     } else {
         let folder = Path::new(place);
         table::open(Table::File(table::File::read(&folder.join("table"))));
+        let folder = folder.join("ledger");
         Idem::builder()
+            .engine(Engine::of(&folder).unwrap_or_default())
             .cache(CACHE_BYTES)
-            .open(folder.join("ledger"))
+            .open(folder)
     };
     opened
         .inspect_err(|error| emit_trouble(format!("the ledger cannot be opened: {error:#}")))

@@ -25,8 +25,9 @@ use report::{Report, print_faults};
 use round::{Plan, Round};
 
 /// How long the short runs take, in seconds, without the rest that is settled.
-const SHORT: [(Ledger, &str, u64); 2] = [
+const SHORT: [(Ledger, &str, u64); 3] = [
     (Ledger::Sled, "", 20),
+    (Ledger::Fjall, "--ledger fjall ", 10),
     (Ledger::Postgres, "--ledger postgres ", 12),
 ];
 /// How often the progress is printed.
@@ -119,7 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         program,
         ledger: args.ledger,
         processes: match args.ledger {
-            Ledger::Sled => 1,
+            Ledger::Sled | Ledger::Fjall => 1,
             Ledger::Postgres => args.processes.max(1),
         },
         callers: args.callers,

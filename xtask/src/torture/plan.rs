@@ -12,6 +12,8 @@ pub(crate) enum Ledger {
     /// A folder, which belongs to one process at a time
     #[default]
     Sled,
+    /// The same on fjall
+    Fjall,
     /// A PostgreSQL, which several processes share
     Postgres,
 }
@@ -87,7 +89,7 @@ pub(crate) fn message(seed: u64, ledger: Ledger, n: u64) -> Message {
 
 fn handled(random: &mut Rng, ledger: Ledger) -> (Handler, Vec<Act>) {
     let of = match ledger {
-        Ledger::Sled => 1000,
+        Ledger::Sled | Ledger::Fjall => 1000,
         // As many are transactional.
         Ledger::Postgres => 2000,
     };

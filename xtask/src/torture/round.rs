@@ -2,6 +2,7 @@
 //! run, and the verdict.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,11 @@ impl Round {
     pub(crate) fn new(plan: Plan, folder: &Path, seed: u64) -> anyhow::Result<Self> {
         let server = match plan.ledger {
             Ledger::Sled => None,
+            Ledger::Fjall => {
+                // A new folder stays with the engine whose own folder is in it.
+                fs::create_dir_all(folder.join("ledger/fjall"))?;
+                None
+            }
             Ledger::Postgres => Some(Shared::start(seed)?),
         };
         let callers = (plan.callers / plan.processes).max(1);

@@ -21,8 +21,8 @@ const KEYSPACE: &str = "ledger";
 /// cache, within these bounds. The journals on the disk are as long, and up to 64 MB longer.
 const MEMTABLE: RangeInclusive<u64> = 1 << 20..=16 << 20;
 
-/// One thread writes memtables down and merges tables. With more of them, one spins while others merge.
-const WORKERS: usize = 1;
+/// One thread writes memtables down while the other merges tables: with one, writes wait for long merges.
+const WORKERS: usize = 2;
 
 /// What a group writes: a value under each key, or its removal.
 pub(super) type Changes = HashMap<Slice, Option<Slice>, RandomState>;
@@ -63,7 +63,7 @@ impl Db {
         let memtable = (cache_bytes / 8).clamp(*MEMTABLE.start(), *MEMTABLE.end());
         let open = caught(path, || {
             let db = Database::builder(tree)
-                .cache_size(cache_bytes)
+                .cache_size(cache_bytes - 2 * memtable)
                 .worker_threads(WORKERS)
                 .open()?;
             let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);

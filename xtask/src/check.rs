@@ -36,21 +36,30 @@ pub(crate) fn run() -> anyhow::Result<()> {
         ],
     )
     .run()?;
-    Stage::cargo(
-        "Lints of a service on a ledger of its own",
-        &[
-            "clippy",
-            "-p",
-            "idem-runtime",
-            "--no-default-features",
-            "--features",
+    for (name, features) in [
+        (
+            "Lints of a service on a ledger of its own",
             "macros,testing",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    )
-    .run()?;
+        ),
+        ("Lints of a service on sled alone", "macros,sled"),
+        ("Lints of a service on fjall alone", "macros,fjall"),
+    ] {
+        Stage::cargo(
+            name,
+            &[
+                "clippy",
+                "-p",
+                "idem-runtime",
+                "--no-default-features",
+                "--features",
+                features,
+                "--",
+                "-D",
+                "warnings",
+            ],
+        )
+        .run()?;
+    }
     Stage::cargo(
         "Lints of a client without a ledger",
         &[

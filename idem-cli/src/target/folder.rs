@@ -203,8 +203,8 @@ impl OpenError {
                 format!(
                     "`{}` holds a ledger on {}, not on {}",
                     path.display(),
-                    engine.name(),
-                    asked.name()
+                    engine,
+                    asked
                 ),
                 "leave `--engine` out, or name another folder",
             ),

@@ -103,15 +103,15 @@ pub enum LedgerError {
     #[error(
         "`{}` holds a ledger on {}, not on {}: open it with that engine, or copy what is in it into another \
          folder with `idem migrate`",
-        path.display(), engine.name(), asked.name()
+        path.display(), engine, asked
     )]
     OtherEngine {
         /// The data folder.
         path: PathBuf,
         /// The engine of the ledger in it.
-        engine: super::Engine,
+        engine: &'static str,
         /// The engine that it was opened with.
-        asked: super::Engine,
+        asked: &'static str,
     },
 
     /// One of the ledger's files is not a regular file. It was neither read nor written.

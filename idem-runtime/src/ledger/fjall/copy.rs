@@ -26,7 +26,7 @@ fn fill(shared: &Shared, db: &Db, copy: &Folder) -> Result<(), LedgerError> {
     Witness::start(copy, group).map_err(refused)?;
     copied::mark(copy.path(), shared.folder.path(), shared.clock.now()).map_err(refused)?;
     failpoint::point!(COPYING);
-    rows.copy_to(Db::open(&copy.tree(), copy.path(), CACHE)?)?;
+    rows.copy_to(&Db::open(&copy.tree(), copy.path(), CACHE)?)?;
     copy.sync_names(true)?;
     let proved = Opened::read(copy, CACHE, Some(group)).map(drop);
     proved.map_err(|error| LedgerError::NotCopied {

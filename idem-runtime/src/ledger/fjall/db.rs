@@ -164,8 +164,8 @@ impl Moment<'_> {
             .ok_or_else(|| unreadable(&self.db.path))
     }
 
-    /// Copies it into a new database, durably, and closes that.
-    pub(super) fn copy_to(&self, copy: Db) -> Result<(), LedgerError> {
+    /// Copies it into a new database, durably.
+    pub(super) fn copy_to(&self, copy: &Db) -> Result<(), LedgerError> {
         /// How much is written at once.
         const PIECE: usize = 1000;
         let meta = self.meta()?;

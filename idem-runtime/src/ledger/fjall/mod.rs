@@ -8,6 +8,7 @@ mod copy;
 mod db;
 mod group;
 mod journal;
+mod list;
 mod opening;
 mod owned;
 mod rows;

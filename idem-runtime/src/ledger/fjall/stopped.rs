@@ -4,9 +4,9 @@ use std::ops::Bound;
 use std::path::Path;
 
 use super::db::{Db, prefix};
+use super::list::notes;
 use super::opening::Opened;
 use super::rows::{LETTER, Meta, ROW, Stored, note_key};
-use super::store::notes;
 use crate::ledger::folder::record_key::RecordKey;
 use crate::ledger::folder::witness::Witness;
 use crate::ledger::folder::{Folder, limit};

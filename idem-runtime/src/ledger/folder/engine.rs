@@ -61,8 +61,8 @@ impl Engine {
             None => Ok(()),
             Some(other) => Err(LedgerError::OtherEngine {
                 path: folder.to_owned(),
-                engine: other,
-                asked: self,
+                engine: other.name(),
+                asked: self.name(),
             }),
         }
     }

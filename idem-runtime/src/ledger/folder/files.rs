@@ -4,11 +4,9 @@
 //! known beforehand: a link would lead to a file of theirs or ours, and a FIFO would keep the
 //! caller waiting.
 
-use std::collections::HashSet;
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, FileType, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -16,8 +14,8 @@ use rustix::fs::OFlags;
 use super::engine::Engine;
 use crate::ledger::LedgerError;
 
-const FILE: u32 = 0o600;
-const FOLDER: u32 = 0o700;
+pub(in crate::ledger) const FILE: u32 = 0o600;
+pub(in crate::ledger) const FOLDER: u32 = 0o700;
 
 /// Opens a regular file, and nothing else. One that is made is closed to other users.
 pub(in crate::ledger) fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
@@ -93,41 +91,6 @@ fn look_below(folder: &Path, engine: Engine) -> io::Result<()> {
 /// Makes a folder that is closed to other users, and those above it that are not there.
 pub(in crate::ledger) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER).create(path)
-}
-
-/// Copies a file to one that is new.
-pub(in crate::ledger) fn copy(from: &Path, to: &Path) -> io::Result<File> {
-    let mut copy = open(File::options().write(true).create_new(true), to)?;
-    io::copy(&mut read(from)?, &mut copy)?;
-    Ok(copy)
-}
-
-/// The names in a folder.
-pub(in crate::ledger) fn names(folder: &Path) -> io::Result<HashSet<OsString>> {
-    fs::read_dir(folder)?
-        .map(|entry| Ok(entry?.file_name()))
-        .collect()
-}
-
-/// Closes to other users what sled has made since these were the names in its folder: it makes
-/// files as the umask says.
-pub(in crate::ledger) fn close_new(tree: &Path, before: &HashSet<OsString>) -> io::Result<()> {
-    for entry in fs::read_dir(tree)? {
-        let entry = entry?;
-        if !before.contains(&entry.file_name()) {
-            let mode = if entry.file_type()?.is_dir() {
-                FOLDER
-            } else {
-                FILE
-            };
-            match fs::set_permissions(entry.path(), Permissions::from_mode(mode)) {
-                // sled's background has just removed it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                set => set?,
-            }
-        }
-    }
-    Ok(())
 }
 
 /// What stands at a path, without following a link.

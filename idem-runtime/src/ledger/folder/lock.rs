@@ -1,8 +1,7 @@
 //! Locks on files: the data folder's own, and sled's on its log.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 
 /// An exclusive lock, until it is dropped. The system releases it when the process dies.
 pub(in crate::ledger) struct Lock(File);
@@ -30,21 +29,4 @@ impl Drop for Lock {
             tracing::warn!(%error, "a lock is released by closing its file");
         }
     }
-}
-
-/// Returns the process that has the lock on a file, if the system tells (Linux does, in
-/// `/proc/locks`).
-pub(in crate::ledger) fn holder(file: &File) -> Option<u32> {
-    let file = file.metadata().ok()?;
-    let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
-    let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
-    fs::read_to_string("/proc/locks")
-        .ok()?
-        .lines()
-        .find_map(
-            |line| match line.split_whitespace().collect::<Vec<_>>()[..] {
-                [_, "FLOCK", _, _, pid, at, ..] if at == place => pid.parse().ok(),
-                _ => None,
-            },
-        )
 }

@@ -156,6 +156,7 @@ impl Folder {
     }
 
     /// Returns how many bytes its files take on the disk.
+    #[cfg(feature = "fjall")]
     pub(in crate::ledger) fn size(&self) -> io::Result<u64> {
         /// The file system counts blocks of 512 bytes, whatever its own.
         const BLOCK: u64 = 512;

@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::files as own;
 use super::opening::Opened;
 use super::shared::Shared;
 use super::{recovery, verify};
@@ -89,7 +90,7 @@ pub(super) fn files_but_the_log(from: &Path, to: &Path) -> io::Result<()> {
             files_but_the_log(&file.path(), &target)?;
             File::open(&target)?.sync_all()?;
         } else if file.file_name() != "db" {
-            files::copy(&file.path(), &target)?.sync_all()?;
+            own::copy(&file.path(), &target)?.sync_all()?;
         }
     }
     Ok(())

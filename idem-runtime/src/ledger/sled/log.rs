@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use crate::ledger::LedgerError;
-use crate::ledger::folder::lock::{self, Lock};
+use crate::ledger::folder::lock::Lock;
 use crate::ledger::folder::{Folder, files, sync};
 
 /// How long an earlier sled of this process may take to release its files.
@@ -42,7 +43,7 @@ impl Folder {
                 Ok(lock) => return Ok(Some(lock)),
                 Err(held) => held,
             };
-            let (by, us) = (lock::holder(&log), Some(std::process::id()));
+            let (by, us) = (holder(&log), Some(std::process::id()));
             if (by.is_some() && by != us) || Instant::now() >= deadline {
                 let path = self.path().to_owned();
                 return Err(if by == us {
@@ -75,4 +76,21 @@ impl Folder {
         };
         sync().map_err(|error: io::Error| self.refused(&error))
     }
+}
+
+/// Returns the process that has the lock on a file, if the system tells (Linux does, in
+/// `/proc/locks`).
+fn holder(file: &File) -> Option<u32> {
+    let file = file.metadata().ok()?;
+    let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+    let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
+    fs::read_to_string("/proc/locks")
+        .ok()?
+        .lines()
+        .find_map(
+            |line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+                [_, "FLOCK", _, _, pid, at, ..] if at == place => pid.parse().ok(),
+                _ => None,
+            },
+        )
 }

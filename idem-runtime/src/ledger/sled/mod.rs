@@ -8,6 +8,7 @@ mod buckets;
 mod committer;
 mod copy;
 mod counts;
+mod files;
 mod filters;
 mod group;
 mod import;

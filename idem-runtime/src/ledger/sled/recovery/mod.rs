@@ -25,6 +25,7 @@ use log::{Hidden, Log};
 use snapshot::Snapshot;
 
 use super::copy::files_but_the_log;
+use super::files as own;
 use super::opening::Opened;
 use super::store::Store;
 use crate::ledger::LedgerError;
@@ -101,7 +102,7 @@ fn try_on_a_copy(
         .and_then(|()| files::make_folder(copy))
         .map_err(refused)?;
     files_but_the_log(tree, copy)
-        .and_then(|()| files::copy(&tree.join("db"), &copy.join("db")))
+        .and_then(|()| own::copy(&tree.join("db"), &copy.join("db")))
         .map_err(refused)?;
     let found = Found::read(copy, Some(acknowledged)).map_err(refused)?;
     let store = found.open(copy, path, cache_bytes, Some(acknowledged), None)?;
@@ -223,10 +224,10 @@ impl Found {
     ) -> Result<Store, LedgerError> {
         let refused = |error: io::Error| told(path, &error);
         let hidden = self.prepare(tree, acknowledged).map_err(refused)?;
-        let before = files::names(tree).map_err(refused)?;
+        let before = own::names(tree).map_err(refused)?;
         drop(lock);
         let store = Store::open(tree, path, cache_bytes)?;
-        files::close_new(tree, &before).map_err(refused)?;
+        own::close_new(tree, &before).map_err(refused)?;
         hidden.map_or(Ok(()), Hidden::show).map_err(refused)?;
         Ok(store)
     }

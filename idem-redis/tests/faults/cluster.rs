@@ -96,6 +96,10 @@ async fn lagged(nodes: Nodes) -> anyhow::Result<()> {
     nodes.first.kill()?;
     says(&nodes.replica, "INFO replication", "role:master").await?;
     is_refused_at_last(&shop, &idem, "it is older than it was").await?;
+    // Each node finds out by itself that the slot is served again.
+    for node in [&nodes.replica, &nodes.others[0], &nodes.others[1]] {
+        says(node, "CLUSTER INFO", "cluster_state:ok").await?;
+    }
     agrees(&idem, &address).await
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use futures_util::StreamExt;
-use idem_runtime::ledger::SledLedger;
+use idem_runtime::ledger::{Engine, SledLedger};
 use idem_runtime::{Error, Filter, Idem, idempotent, ledger::LedgerError};
 
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
@@ -285,7 +285,8 @@ async fn main() {
     EFFECTS
         .set(Path::new(folder).join("effects"))
         .expect("set once");
-    let idem = match Idem::open(folder) {
+    let engine = Engine::of(Path::new(folder)).unwrap_or_default();
+    let idem = match Idem::builder().engine(engine).open(folder) {
         Ok(idem) => idem,
         Err(error) => return say(&format!("closed: {error:#}")),
     };

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fail::FailScenario;
 use futures_util::future::join_all;
+use idem_runtime::ledger::Engine;
 use idem_runtime::{Error, Filter, Idem, idempotent};
 use tempfile::TempDir;
 
@@ -56,6 +57,19 @@ impl Ledger {
                 .bring(&Disk::default(), first..u32::MAX, &last_line)
                 .unwrap();
             assert_eq!(life.errors().next(), None);
+        }
+        ledger
+    }
+
+    /// The same on fjall.
+    pub(crate) fn killed_on_fjall() -> Self {
+        let mut ledger = Self::new();
+        fs::create_dir(ledger.path().join("fjall")).unwrap();
+        for rounds in [2, 6] {
+            let first = ledger.next();
+            let last_line = format!("answered {}", first + rounds * 16);
+            let life = ledger.bring(&Disk::default(), first..u32::MAX, &last_line);
+            assert_eq!(life.unwrap().errors().next(), None);
         }
         ledger
     }
@@ -159,7 +173,9 @@ impl Ledger {
     pub(crate) async fn check(&self) -> Result<(), String> {
         // The failpoints of another test are this one's too, where both run in one process.
         let _alone = FailScenario::setup();
-        let idem = Idem::open(self.path()).map_err(|error| format!("it does not open: {error}"))?;
+        let engine = Engine::of(self.path()).unwrap_or_default();
+        let idem = Idem::builder().engine(engine).open(self.path());
+        let idem = idem.map_err(|error| format!("it does not open: {error}"))?;
         let starts = Starts::default();
         let calls = self
             .known

@@ -48,7 +48,9 @@ async fn one(ledger: &Ledger, fault: Fault) -> Result<bool, String> {
 /// Lets an opening meet faults, of which the last one is an error, and checks what is there afterwards.
 async fn all(ledger: &Ledger, faults: Vec<Fault>) -> Result<Life, String> {
     let last = *faults.last().unwrap();
-    let log = SYNCS.contains(&last.kind).then(|| ledger.disk());
+    // What the shim keeps of an unsynced log is of sled's.
+    let is_on_sled = ledger.path().join("sled").exists();
+    let log = (is_on_sled && SYNCS.contains(&last.kind)).then(|| ledger.disk());
     let life = Disk {
         faults,
         log: log.clone(),
@@ -119,6 +121,24 @@ async fn a_file_or_a_list_of_files_that_cannot_be_had_while_a_folder_opens() {
     .await;
     // Its last segment is not its first, so sled is kept from reading it.
     each(&Ledger::closed().await, &[("readdir", EIO)], usize::MAX).await;
+}
+
+#[tokio::test]
+async fn a_read_that_fails_while_a_folder_on_fjall_opens() {
+    let kinds = ["read", "open", "readdir"].map(|kind| (kind, EIO));
+    each(&Ledger::killed_on_fjall(), &kinds, 20).await;
+}
+
+#[tokio::test]
+async fn a_write_or_a_sync_that_fails_while_a_folder_on_fjall_opens() {
+    let ledger = Ledger::killed_on_fjall();
+    let kinds = [
+        ("write", EIO),
+        ("write", ENOSPC),
+        ("fdatasync", EIO),
+        ("fsync", EIO),
+    ];
+    each(&ledger, &kinds, 12).await;
 }
 
 const WRITES: [(&str, i32); 2] = [("write", EIO), ("write", ENOSPC)];

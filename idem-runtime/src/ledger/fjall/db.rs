@@ -278,6 +278,15 @@ fn sorted(path: &Path, error: &fjall::Error) -> LedgerError {
             path: path.to_owned(),
             detail: "a write in its background failed".to_owned(),
         },
+        fjall::Error::Storage(fjall::LsmError::ChecksumMismatch { .. }) => {
+            damaged("a block of a table has another sum than it should have".to_owned())
+        }
+        fjall::Error::Storage(fjall::LsmError::Unrecoverable) => {
+            damaged("some of its tables are missing".to_owned())
+        }
+        fjall::Error::InvalidVersion(_) => {
+            damaged("the file `version` of its engine cannot be read".to_owned())
+        }
         fjall::Error::Storage(error) => damaged(format!("{error:?}")),
         other => damaged(format!("{other:?}")),
     }

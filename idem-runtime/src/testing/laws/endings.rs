@@ -144,10 +144,14 @@ pub async fn an_outage_costs_no_attempt(on: Arc<Subject>) {
         else {
             panic!("an outage kills nothing")
         };
-        assert_eq!(
-            on.step("A", Step::Claim(claim())).await,
-            Reply::NotYet { at }
-        );
+        match on.step("A", Step::Claim(claim())).await {
+            // Time passes on a bad network.
+            Reply::Run(grant) if on.clock.now() >= at => {
+                let token = grant.token;
+                on.step("A", Step::GiveBack { token }).await;
+            }
+            reply => assert_eq!(reply, Reply::NotYet { at }),
+        }
     }
     for number in 2..=3 {
         on.clock.advance(PAUSE);

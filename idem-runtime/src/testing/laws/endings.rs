@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{PAUSE, Subject, TTL, claim, complete, id, redrive};
+use crate::clock::Clock as _;
 use crate::ledger::Waiting;
 use crate::protocol::{AttemptOutcome, Grant, OnCrash, Reason, Reply, Step, StoredResult};
 

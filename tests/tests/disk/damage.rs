@@ -298,8 +298,8 @@ fn snapshots(image: &Image) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Damages images of a ledger, and judges each.
-pub(crate) async fn is_noticed(engine: Engine, kinds: &[Damage]) {
+/// Damages so many images of a ledger, and judges each.
+pub(crate) async fn is_noticed(engine: Engine, kinds: &[Damage], images: u64) {
     let scenario = FailScenario::setup();
     let mut random = Rng::with_seed(seed());
     let history = history(engine, &mut random).await;
@@ -308,7 +308,7 @@ pub(crate) async fn is_noticed(engine: Engine, kinds: &[Damage]) {
         assert_eq!(verdict, Ok(Verdict::Whole), "what is not damaged is whole");
     }
     let (mut tally, mut losses) = (Tally::default(), Vec::new());
-    for (what, damage) in kinds.iter().cycle().take(images(200) as usize / 2) {
+    for (what, damage) in kinds.iter().cycle().take(images as usize) {
         let (image, known) = &history.now[random.usize(..history.now.len())];
         let mut image = image.clone();
         let how = damage(&mut image, &history, &mut random);
@@ -329,5 +329,5 @@ pub(crate) async fn is_noticed(engine: Engine, kinds: &[Damage]) {
 
 #[tokio::test]
 async fn every_kind_of_damage_is_an_error_or_none() {
-    is_noticed(Engine::Sled, &DAMAGE).await;
+    is_noticed(Engine::Sled, &DAMAGE, images(200) / 2).await;
 }

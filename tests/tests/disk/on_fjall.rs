@@ -159,7 +159,7 @@ fn flip(bytes: &mut [u8], random: &mut Rng) -> String {
 
 #[tokio::test]
 async fn every_kind_of_damage_to_fjall_is_an_error_or_none() {
-    is_noticed(Engine::Fjall, &DAMAGE).await;
+    is_noticed(Engine::Fjall, &DAMAGE, images(200) / 4).await;
 }
 
 /// What is on the disk after a group, and what was known before its callers were answered.

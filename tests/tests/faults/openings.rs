@@ -49,7 +49,7 @@ async fn one(ledger: &Ledger, fault: Fault) -> Result<bool, String> {
 async fn all(ledger: &Ledger, faults: Vec<Fault>) -> Result<Life, String> {
     let last = *faults.last().unwrap();
     // What the shim keeps of an unsynced log is of sled's.
-    let is_on_sled = ledger.path().join("sled").exists();
+    let is_on_sled = !ledger.path().join("fjall").exists();
     let log = (is_on_sled && SYNCS.contains(&last.kind)).then(|| ledger.disk());
     let life = Disk {
         faults,

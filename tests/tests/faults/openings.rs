@@ -126,7 +126,7 @@ async fn a_file_or_a_list_of_files_that_cannot_be_had_while_a_folder_opens() {
 #[tokio::test]
 async fn a_read_that_fails_while_a_folder_on_fjall_opens() {
     let kinds = ["read", "open", "readdir"].map(|kind| (kind, EIO));
-    each(&Ledger::killed_on_fjall(), &kinds, 20).await;
+    each(&Ledger::killed_on_fjall(), &kinds, 12).await;
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn a_write_or_a_sync_that_fails_while_a_folder_on_fjall_opens() {
         ("fdatasync", EIO),
         ("fsync", EIO),
     ];
-    each(&ledger, &kinds, 12).await;
+    each(&ledger, &kinds, 5).await;
 }
 
 const WRITES: [(&str, i32); 2] = [("write", EIO), ("write", ENOSPC)];

@@ -13,7 +13,7 @@ use crate::cuts::{Cut, RECOVERING, SEGMENT, last_segment, leave};
 use crate::image::{Content, Image, LOG, NEW_WITNESS, SECTOR, WITNESS};
 use crate::known::World;
 use crate::load::{Mix, open, round};
-use crate::tally::{Tally, images, scratch, seed};
+use crate::tally::{Tally, images, none_was_lost, scratch, seed};
 use crate::verdict::{Verdict, judged};
 
 /// Takes images of a folder at the places where its ledger writes.
@@ -281,12 +281,7 @@ async fn cut_and_judge(mix: Mix, share: u64) {
         "{tally}{rewritten} cuts while sled wrote where it had written before, {large} in a MiB of writes"
     );
     drop(scenario);
-    assert!(
-        losses.is_empty(),
-        "{} losses without a word:\n{}",
-        losses.len(),
-        losses.join("\n\n")
-    );
+    none_was_lost(&losses);
 }
 
 /// The header says that the log is stable up to a segment that is not there: sled wrote both, and

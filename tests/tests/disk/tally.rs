@@ -51,3 +51,13 @@ impl fmt::Display for Tally {
             .try_for_each(|((what, verdict), count)| writeln!(f, "{count:6} {what}: {verdict:?}"))
     }
 }
+
+/// Fails where something was lost, with all of it.
+pub(crate) fn none_was_lost(losses: &[String]) {
+    assert!(
+        losses.is_empty(),
+        "{} losses without a word:\n{}",
+        losses.len(),
+        losses.join("\n\n")
+    );
+}

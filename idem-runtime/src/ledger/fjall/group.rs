@@ -375,15 +375,18 @@ pub(super) struct Before {
 }
 
 impl Before {
-    pub(super) fn read(row: &[u8]) -> Result<Self, LedgerError> {
-        let row = Stored::read(row)?;
-        Ok(Self {
+    fn read(row: &[u8]) -> Result<Self, LedgerError> {
+        Stored::read(row).map(|row| Self::stored(&row))
+    }
+
+    pub(super) fn stored(row: &Stored<'_>) -> Self {
+        Self {
             version: row.version,
             is_live: row.is_live,
             due: row.due,
             waits: row.waiting.is_some(),
             has_owner: row.owner.is_some(),
-        })
+        }
     }
 
     pub(super) fn of(write: &Write) -> Self {

@@ -55,7 +55,8 @@ pub(super) fn check(
         path: path.to_owned(),
         detail,
     };
-    let (mut last, mut sequence, mut torn) = (None::<u64>, 0, None);
+    let (mut last, mut sequence) = (None::<u64>, 0);
+    let mut torn: Option<(PathBuf, u64)> = None;
     for journal in journals(tree).map_err(refused)? {
         let mut reader = Reader::open(&journal).map_err(refused)?;
         let name = || {
@@ -73,7 +74,6 @@ pub(super) fn check(
             if let Some((torn, _)) = &torn
                 && acknowledged.is_some()
             {
-                let torn: &PathBuf = torn;
                 return Err(damaged(format!(
                     "its journal {} breaks off, and {} goes on",
                     torn.file_name().unwrap_or_default().display(),

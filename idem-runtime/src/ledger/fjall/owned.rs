@@ -86,10 +86,10 @@ pub(super) struct Held {
 impl Held {
     /// Returns what is known of a row that is stored, if it has an owner.
     pub(super) fn read(row: &[u8], group: u64) -> Option<Self> {
-        let owner = Stored::read(row).ok()?.owner?;
+        let stored = Stored::read(row).ok()?;
         Some(Self {
-            owner: owner.into(),
-            row: Before::read(row).ok()?,
+            owner: stored.owner?.into(),
+            row: Before::stored(&stored),
             group,
         })
     }

@@ -71,26 +71,6 @@ impl Shared {
         }
         found
     }
-
-    /// Returns the error of a refused write. The engine can be opened again only after a full disk: after
-    /// any other error, reading back proves nothing.
-    pub(super) fn after_a_write(&self, error: LedgerError) -> LedgerError {
-        match error {
-            LedgerError::Io { reason, .. }
-            | LedgerError::NotWritable { reason, .. }
-            | LedgerError::Damaged { detail: reason, .. } => {
-                self.poisoned(&format!("writing failed: {reason}"))
-            }
-            error => error,
-        }
-    }
-
-    pub(super) fn poisoned(&self, detail: &str) -> LedgerError {
-        LedgerError::Poisoned {
-            path: self.folder.path().to_owned(),
-            detail: detail.to_owned(),
-        }
-    }
 }
 
 /// Returns the error of a store that was refused something.

@@ -119,11 +119,8 @@ impl Writer {
 
     /// Opens the engine again after it was refused a write: it answers nothing more until then.
     fn reopen(&mut self) -> Result<(), LedgerError> {
-        match &*self.shared.health.read() {
-            Health::Open(_) => return Ok(()),
-            Health::Closed => return Err(LedgerError::Closed),
-            Health::Poisoned(error) => return Err(error.clone()),
-            Health::Refused(..) => {}
+        if !self.shared.health.read().must_open_again()? {
+            return Ok(());
         }
         self.open_again().inspect_err(|error| {
             if error.is_final() {
@@ -190,7 +187,7 @@ impl Writer {
             drop(health);
             let error = match error {
                 NotCommitted::Before(error) => (error, false),
-                NotCommitted::Within(error) => (shared.after_a_write(error), true),
+                NotCommitted::Within(error) => (shared.folder.after_a_write(error), true),
             };
             shared.health.write().fail(error.0.clone());
             return Err(refused(error.0, error.1));
@@ -224,7 +221,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut health = self.0.health.write();
         if std::thread::panicking() {
-            health.fail(self.0.poisoned("its writer died"));
+            health.fail(self.0.folder.poisoned("its writer died"));
         } else {
             *health = Health::Closed;
         }

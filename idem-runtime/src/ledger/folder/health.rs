@@ -39,6 +39,16 @@ impl<S: Abandon> Health<S> {
         }
     }
 
+    /// Returns whether the engine has to be opened again before it is written to.
+    pub(in crate::ledger) fn must_open_again(&self) -> Result<bool, LedgerError> {
+        match self {
+            Self::Open(_) => Ok(false),
+            Self::Refused(..) => Ok(true),
+            Self::Poisoned(error) => Err(error.clone()),
+            Self::Closed => Err(LedgerError::Closed),
+        }
+    }
+
     pub(in crate::ledger) fn fail(&mut self, error: LedgerError) {
         let store = match std::mem::replace(self, Self::Closed) {
             Self::Open(store) | Self::Refused(_, Some(store)) => Some(store),

@@ -194,6 +194,26 @@ impl Folder {
         written.and(removed).map_err(|error| self.refused(&error))
     }
 
+    pub(in crate::ledger) fn poisoned(&self, detail: &str) -> LedgerError {
+        LedgerError::Poisoned {
+            path: self.path.clone(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// Returns the error of a refused write. The engine can be opened again only after a full disk: after
+    /// any other error, reading back proves nothing.
+    pub(in crate::ledger) fn after_a_write(&self, error: LedgerError) -> LedgerError {
+        match error {
+            LedgerError::Io { reason, .. }
+            | LedgerError::NotWritable { reason, .. }
+            | LedgerError::Damaged { detail: reason, .. } => {
+                self.poisoned(&format!("writing failed: {reason}"))
+            }
+            error => error,
+        }
+    }
+
     pub(in crate::ledger) fn refused(&self, error: &io::Error) -> LedgerError {
         LedgerError::from_io(&self.path, error)
     }

@@ -95,11 +95,8 @@ impl Committer {
 
     /// Opens sled again after it was refused a write: it answers nothing more until then.
     fn reopen(&mut self) -> Result<(), LedgerError> {
-        match &*self.shared.engine.read() {
-            Health::Open(_) => return Ok(()),
-            Health::Closed => return Err(LedgerError::Closed),
-            Health::Poisoned(error) => return Err(error.clone()),
-            Health::Refused(..) => {}
+        if !self.shared.engine.read().must_open_again()? {
+            return Ok(());
         }
         self.open_again().inspect_err(|error| {
             if error.is_final() {
@@ -316,20 +313,15 @@ impl Committer {
     /// After a failed sync the pages may be marked clean and still be missing on the disk, so
     /// nothing that is read back in this process proves anything.
     fn sync(&self) -> Result<(), LedgerError> {
-        sync(&self.log).map_err(|error| self.poisoned(&format!("syncing the log failed: {error}")))
+        let refused = |error| format!("syncing the log failed: {error}");
+        sync(&self.log).map_err(|error| self.shared.folder.poisoned(&refused(error)))
     }
 
-    /// Returns the error of a refused write. The log can be opened again only after a full disk,
-    /// and only if it can still be synced. After any other error, reading back proves nothing.
+    /// Returns the error of a refused write. The log can be opened again only if it can still be synced.
     fn after_a_write(&self, error: LedgerError) -> LedgerError {
         match error {
             LedgerError::Full { .. } => self.sync().err().unwrap_or(error),
-            LedgerError::Io { reason, .. }
-            | LedgerError::NotWritable { reason, .. }
-            | LedgerError::Damaged { detail: reason, .. } => {
-                self.poisoned(&format!("writing failed: {reason}"))
-            }
-            error => error,
+            error => self.shared.folder.after_a_write(error),
         }
     }
 
@@ -339,13 +331,6 @@ impl Committer {
         match store.flush() {
             Err(error) => self.after_a_write(error),
             Ok(()) => error,
-        }
-    }
-
-    fn poisoned(&self, detail: &str) -> LedgerError {
-        LedgerError::Poisoned {
-            path: self.shared.folder.path().to_owned(),
-            detail: detail.to_owned(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! nothing else, beside that client with the two durable writes a message that no ledger can do
 //! without, beside the same consumer with a handler that does nothing, and beside the same calls
 //! without any broker; then a million messages once more, which all are duplicates.
-//! `REPLAYED=10000` replays fewer.
+//! `REPLAYED=10000` replays fewer. `-- profiled` only takes messages of NATS, on fjall, for a profiler.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,6 +29,7 @@ const IN_FLIGHT: usize = 64;
 const MESSAGES: u64 = 10_000;
 const ROUNDS: usize = 7;
 const REPLAYED: u64 = 1_000_000;
+const PROFILED: u64 = 100_000;
 
 /// Returns how long a consumer takes for this many messages.
 async fn settle<
@@ -187,6 +188,15 @@ fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
     .print();
 }
 
+/// Takes messages, and the queue was full before: a profiler sees the way of a message, and little else.
+fn profiled(runtime: &Runtime, idem: &Idem) {
+    let queues = runtime.block_on(NatsQueues::start()).unwrap();
+    runtime.block_on(queues.fill("orders", 0..PROFILED)).unwrap();
+    let source = queues.source("orders", "idem");
+    let took = runtime.block_on(settle(idem, source, PROFILED, place_order));
+    println!("{:.0} messages a second", rate(PROFILED, took));
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -197,6 +207,9 @@ fn main() {
         let path = folder.path().join(format!("idem on {}", engine.name()));
         Idem::builder().engine(engine).open(path).unwrap()
     });
+    if std::env::args().any(|argument| argument == "profiled") {
+        return profiled(&runtime, &on_fjall);
+    }
     let disk = Bare::file(&folder.path().join("disk"));
     messages::<NatsQueues>(&runtime, [&idem, &on_fjall], &disk, 0);
     messages::<RabbitQueues>(&runtime, [&idem, &on_fjall], &disk, 1 << 32);

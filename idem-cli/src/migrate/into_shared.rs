@@ -146,7 +146,7 @@ impl<'a, S: Store> SharedTarget<'a, S> {
                 && is_same
             {
                 let there = self.ask(async || self.store.letter(letter.id).await);
-                is_same = there.await?.as_ref() == Some(letter);
+                is_same = there.await?.as_ref() == Some(&**letter);
             }
             let what = if is_same {
                 Imported::Same
@@ -256,7 +256,7 @@ fn write_of(item: Import, number: u64) -> Result<Write, Problem> {
         }
     };
     write.letter = letter.map(|letter| LetterWrite {
-        letter,
+        letter: Box::new(letter),
         is_new: true,
     });
     Ok(write)

@@ -18,7 +18,8 @@ pub(super) enum Job {
 /// One step of a record.
 pub(super) struct StepJob {
     pub(super) id: RecordId,
-    pub(super) step: Step,
+    /// In a box, because a job passes through many hands.
+    pub(super) step: Box<Step>,
     /// When it was asked for, by the clock.
     pub(super) since: Timestamp,
     /// Whether the row is read, whatever this process knows of it.
@@ -60,7 +61,7 @@ impl StepJob {
     pub(super) fn new(id: RecordId, step: Step, since: Timestamp, done: Done<Reply>) -> Self {
         Self {
             id,
-            step,
+            step: Box::new(step),
             since,
             reads: false,
             overtaken: 0,
@@ -95,7 +96,7 @@ impl StepJob {
 
     /// Returns whether it would begin something.
     pub(super) fn begins(&self) -> bool {
-        matches!(self.step, Step::Claim(_))
+        matches!(*self.step, Step::Claim(_))
     }
 
     /// Returns about how many bytes it will write, and at least one.
@@ -105,7 +106,7 @@ impl StepJob {
 
     /// Returns whether it is a claim of which nothing is known yet.
     pub(super) fn is_guessed(&self) -> bool {
-        !self.reads && matches!(self.step, Step::Claim(_))
+        !self.reads && matches!(*self.step, Step::Claim(_))
     }
 
     /// Returns the fencing token of a report, a renewal or a claim given back.

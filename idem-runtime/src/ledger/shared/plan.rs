@@ -11,7 +11,7 @@ use super::store::{LetterWrite, Owner, Row, Runner, Store, StoreError, StoreErro
 use crate::clock::after;
 use crate::ledger::LedgerError;
 use crate::protocol::{
-    Change, Claim, DeadLetterId, Decision, Facts, Foreseen, LetterChange, NoteChange, Record,
+    Change, Claim, DeadLetter, DeadLetterId, Decision, Facts, Foreseen, LetterChange, NoteChange, Record,
     RecordId, Reply, Seen, Step, decide, unnotified_key,
 };
 
@@ -51,29 +51,28 @@ impl<S: Store> Core<S> {
         &self,
         id: &RecordId,
         step: &Step,
-        row: Option<Row>,
+        row: Option<&Row>,
         basis: &Basis<'_>,
     ) -> Result<Plan, StoreError> {
-        let Some(row) = row else {
-            let decision = decide(id, None, step, &self.facts(basis, false));
-            return self.carry_out(id, step, None, None, decision, basis).await;
-        };
-        let is_dead = row.owner == Owner::Dead;
-        let decision = decide(id, row.record.clone(), step, &self.facts(basis, is_dead));
+        let record = row.and_then(|row| row.record.as_ref());
+        let is_dead = row.is_some_and(|row| row.owner == Owner::Dead);
+        let decision = decide(id, record.cloned(), step, &self.facts(basis, is_dead));
         // A late runner is marked dead only where that makes the difference: it may wake up yet.
         if matches!(decision.record, Change::Keep)
-            && let Owner::Until(runner, until) = row.owner
-            && until <= basis.now
-            && runner != *basis.runner
+            && let Some(Owner::Until(runner, until)) = row.map(|row| &row.owner)
+            && *until <= basis.now
+            && runner != basis.runner
         {
-            let without = decide(id, row.record.clone(), step, &self.facts(basis, true));
+            let without = decide(id, record.cloned(), step, &self.facts(basis, true));
             if !matches!(without.record, Change::Keep) {
-                return Ok(Plan::Retire(runner, until));
+                return Ok(Plan::Retire(Runner::clone(runner), *until));
             }
         }
-        let expected = Some(row.version);
-        self.carry_out(id, step, expected, row.record, decision, basis)
-            .await
+        let letter = match &decision.letter {
+            LetterChange::Action { letter, .. } => self.ask(self.store.letter(*letter)).await?,
+            _ => None,
+        };
+        self.carry_out(id, step, row, decision, letter, basis)
     }
 
     /// Decides a claim of a row that no runner owns, without a write.
@@ -110,35 +109,37 @@ impl<S: Store> Core<S> {
             .dead_owner(dead_owner)
     }
 
-    async fn carry_out(
+    /// Makes a write of a decision. `read` is the letter that it changes.
+    fn carry_out(
         &self,
         id: &RecordId,
         step: &Step,
-        expected: Option<u64>,
-        before: Option<Record>,
+        row: Option<&Row>,
         decision: Decision,
+        read: Option<DeadLetter>,
         basis: &Basis<'_>,
     ) -> Result<Plan, StoreError> {
+        let before = row.and_then(|row| row.record.as_ref());
         let mut notes = decision.notes(step).to_vec();
         let letter = match decision.letter {
             LetterChange::Keep => None,
             LetterChange::Open(letter) => {
                 notes.push(NoteChange::put(unnotified_key(letter.id), []));
-                let (letter, is_new) = (*letter, true);
+                let is_new = true;
                 Some(LetterWrite { letter, is_new })
             }
-            LetterChange::Action { letter, act } => {
-                let Some(mut letter) = self.ask(self.store.letter(letter)).await? else {
+            LetterChange::Action { act, .. } => {
+                let Some(letter) = read else {
                     return Ok(Plan::Keep(Reply::LetterNotOpen));
                 };
+                let (mut letter, is_new) = (Box::new(letter), false);
                 letter.act(*act);
-                let is_new = false;
                 Some(LetterWrite { letter, is_new })
             }
         };
         let record = match decision.record {
             // The row's version guards its letter.
-            Change::Keep if letter.is_some() && before.is_some() => before,
+            Change::Keep if letter.is_some() && before.is_some() => before.cloned(),
             Change::Keep => return Ok(Plan::Keep(decision.reply)),
             Change::Put(record) => Some(record),
             Change::Remove => None,
@@ -157,7 +158,7 @@ impl<S: Store> Core<S> {
         let running = record.filter(is_running);
         let write = Write {
             id: id.clone(),
-            expected,
+            expected: row.map(|row| row.version),
             version: basis.number,
             record: encoded,
             live,

@@ -29,7 +29,7 @@ pub(super) struct Round<'c, S> {
 
 /// A job whose row is known: what is there, or assumed.
 type Ready = (StepJob, Option<Row>);
-type Pending = (StepJob, Planned);
+type Pending = (StepJob, Box<Planned>);
 
 /// What a round leaves.
 pub(super) struct Left {
@@ -68,7 +68,7 @@ impl<'c, S: Store> Round<'c, S> {
 
     /// Reads the rows that are not known.
     async fn read(&mut self, jobs: Vec<StepJob>) -> (Vec<Ready>, Timestamp) {
-        let (mut ready, mut unknown) = (Vec::new(), Vec::new());
+        let (mut ready, mut unknown) = (Vec::with_capacity(jobs.len()), Vec::new());
         for job in jobs {
             match self.known(&job) {
                 Some(row) => ready.push((job, row)),
@@ -137,11 +137,11 @@ impl<'c, S: Store> Round<'c, S> {
 
     async fn decide(&mut self, ready: Vec<Ready>, now: Timestamp) -> Vec<Pending> {
         let core = self.core;
-        let mut pending = Vec::new();
+        let mut pending = Vec::with_capacity(ready.len());
         let mut late = HashSet::<_, RandomState>::default();
         for (mut job, row) in ready {
             let version = row.as_ref().map(|row| row.version);
-            match self.plan(&job, row, now).await {
+            match self.plan(&job, row.as_ref(), now).await {
                 Ok(Plan::Keep(_)) if job.may_take_place(version) => {
                     job.give_up(&StoreError::lost(
                         "an earlier write of it may take place yet",
@@ -153,7 +153,7 @@ impl<'c, S: Store> Round<'c, S> {
                     }
                     job.answer(Ok(reply));
                 }
-                Ok(Plan::Write(planned)) => pending.push((job, *planned)),
+                Ok(Plan::Write(planned)) => pending.push((job, planned)),
                 Ok(Plan::Retire(runner, until)) => {
                     late.insert((runner, until));
                     self.overtaken(job);
@@ -179,7 +179,7 @@ impl<'c, S: Store> Round<'c, S> {
     async fn plan(
         &mut self,
         job: &StepJob,
-        row: Option<Row>,
+        row: Option<&Row>,
         now: Timestamp,
     ) -> Result<Plan, StoreError> {
         let (core, id, step) = (self.core, &job.id, &job.step);
@@ -189,11 +189,11 @@ impl<'c, S: Store> Round<'c, S> {
             now,
             number,
         };
-        let above = row.as_ref().map_or(0, |row| row.version);
+        let above = row.map_or(0, |row| row.version);
         let number = match core.numbers.take(above, core.clock().now()) {
             Some(number) => number,
             // Most rows that another process wrote just now are only looked at.
-            None => match core.plan(id, step, row.clone(), &basis(above + 1)).await? {
+            None => match core.plan(id, step, row, &basis(above + 1)).await? {
                 Plan::Write(_) => core.number(above).await?,
                 plan => return Ok(plan),
             },

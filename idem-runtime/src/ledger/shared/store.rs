@@ -377,8 +377,8 @@ impl Write {
 /// A letter that is written with a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LetterWrite {
-    /// The letter as it is from now on.
-    pub letter: DeadLetter,
+    /// The letter as it is from now on. In a box, because most writes have none.
+    pub letter: Box<DeadLetter>,
     /// Whether it is new. Else it must exist, or the write does not take place.
     pub is_new: bool,
 }

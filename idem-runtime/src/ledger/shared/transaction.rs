@@ -93,7 +93,7 @@ async fn plan<S: Store>(
             .await?
             .number,
     };
-    let plan = core.plan(id, step, row, &basis).await?;
+    let plan = core.plan(id, step, row.as_ref(), &basis).await?;
     Ok((runner, plan))
 }
 

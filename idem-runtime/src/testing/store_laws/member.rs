@@ -160,14 +160,14 @@ impl Write {
     pub(super) fn opens(mut self, letter: DeadLetter) -> Self {
         let marker = NoteChange::put(unnotified_key(letter.id), []);
         self.notes.push(marker);
-        let is_new = true;
+        let (letter, is_new) = (Box::new(letter), true);
         self.letter = Some(LetterWrite { letter, is_new });
         self
     }
 
     /// A letter that must exist.
     pub(super) fn changes(mut self, letter: DeadLetter) -> Self {
-        let is_new = false;
+        let (letter, is_new) = (Box::new(letter), false);
         self.letter = Some(LetterWrite { letter, is_new });
         self
     }

@@ -154,7 +154,7 @@ impl<S: Store> LettersIn<S> {
                 expected,
                 notes: vec![NoteChange::put(unnotified_key(letter.id), [])],
                 letter: Some(LetterWrite {
-                    letter,
+                    letter: Box::new(letter),
                     is_new: true,
                 }),
                 ..write

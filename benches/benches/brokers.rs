@@ -191,7 +191,9 @@ fn replay(runtime: &Runtime, idem: &Idem, first: u64) {
 /// Takes messages, and the queue was full before: a profiler sees the way of a message, and little else.
 fn profiled(runtime: &Runtime, idem: &Idem) {
     let queues = runtime.block_on(NatsQueues::start()).unwrap();
-    runtime.block_on(queues.fill("orders", 0..PROFILED)).unwrap();
+    runtime
+        .block_on(queues.fill("orders", 0..PROFILED))
+        .unwrap();
     let source = queues.source("orders", "idem");
     let took = runtime.block_on(settle(idem, source, PROFILED, place_order));
     println!("{:.0} messages a second", rate(PROFILED, took));

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use futures_util::FutureExt;
 use percent_encoding::percent_decode_str;
 use tokio_util::sync::CancellationToken;
 
@@ -69,15 +70,17 @@ pub(super) fn failed<E: Display>(doing: &'static str) -> impl Fn(E) -> BrokerErr
 }
 
 /// Waits for `work`, or fails if the connection breaks first.
-pub(super) async fn while_connected<T, E: Display>(
+///
+/// It is no `async fn`, which would have room for `work` twice.
+pub(super) fn while_connected<T, E: Display>(
     lost: &CancellationToken,
     doing: &'static str,
     work: impl Future<Output = Result<T, E>>,
-) -> Result<T, BrokerError> {
-    match lost.run_until_cancelled(work).await {
+) -> impl Future<Output = Result<T, BrokerError>> {
+    lost.run_until_cancelled(work).map(move |done| match done {
         Some(done) => done.map_err(failed(doing)),
         None => Err(BrokerError::new("nats", doing, "the connection broke")),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -139,12 +139,12 @@ impl<T: Send + 'static> Processor<T> {
                 Some(Settlement::Retry(after)) => (
                     Outcome::Again,
                     End::GivenBack,
-                    in_time(delivery.retry(after)).await,
+                    in_time(delivery.retry(after).boxed()).await,
                 ),
                 None => (
                     Outcome::GivenBack,
                     End::GivenBack,
-                    in_time(delivery.retry(Duration::ZERO)).await,
+                    in_time(delivery.retry(Duration::ZERO).boxed()).await,
                 ),
             };
             match settled {
@@ -335,7 +335,17 @@ impl<T: Send + 'static> Processor<T> {
     }
 
     /// Writes a dead letter for a message that no handler can take.
-    async fn bury<D: Delivery>(&self, delivery: &D, unfit: Unfit<'_>) -> Settlement {
+    ///
+    /// It is in a box, as all that few messages come to: what is not would make each message's task larger.
+    fn bury<'a, D: Delivery>(
+        &'a self,
+        delivery: &'a D,
+        unfit: Unfit<'a>,
+    ) -> BoxFuture<'a, Settlement> {
+        self.buried(delivery, unfit).boxed()
+    }
+
+    async fn buried<D: Delivery>(&self, delivery: &D, unfit: Unfit<'_>) -> Settlement {
         let (bytes, origin) = (delivery.payload(), delivery.origin());
         // Two messages with one id are two letters; one message delivered twice is one letter.
         let hash = blake3::hash(bytes).to_hex();
@@ -400,7 +410,7 @@ async fn report_progress<D: Delivery>(delivery: &D, idem: &Idem, source: &str) {
     let mut ticks = interval_at(Instant::now() + every, every);
     loop {
         ticks.tick().await;
-        if let Err(error) = delivery.in_progress().await {
+        if let Err(error) = delivery.in_progress().boxed().await {
             metrics::log_untold(idem, source, &error);
             // The connection is gone, and the broker redelivers the message by itself.
             return std::future::pending().await;
@@ -408,9 +418,12 @@ async fn report_progress<D: Delivery>(delivery: &D, idem: &Idem, source: &str) {
     }
 }
 
-async fn in_time(
+/// Gives the broker a while to settle a message.
+///
+/// It is no `async fn`, which would have room for `settled` twice.
+fn in_time(
     settled: impl Future<Output = Result<(), BrokerError>>,
-) -> Result<(), BrokerError> {
+) -> impl Future<Output = Result<(), BrokerError>> {
     let late = |late| Err(BrokerError::new("broker", "settle a message", late));
-    timeout(PATIENCE, settled).await.unwrap_or_else(late)
+    timeout(PATIENCE, settled).map(move |settled| settled.unwrap_or_else(late))
 }

@@ -11,8 +11,8 @@ use super::store::{LetterWrite, Owner, Row, Runner, Store, StoreError, StoreErro
 use crate::clock::after;
 use crate::ledger::LedgerError;
 use crate::protocol::{
-    Change, Claim, DeadLetter, DeadLetterId, Decision, Facts, Foreseen, LetterChange, NoteChange, Record,
-    RecordId, Reply, Seen, Step, decide, unnotified_key,
+    Change, Claim, DeadLetter, DeadLetterId, Decision, Facts, Foreseen, LetterChange, NoteChange,
+    Record, RecordId, Reply, Seen, Step, decide, unnotified_key,
 };
 
 /// How long a row outlives its record. A write that assumed that there is no row cannot take place

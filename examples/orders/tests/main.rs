@@ -28,10 +28,13 @@ fn main() -> ExitCode {
         Trial::test("bad_arguments_say_what_is_missing", || {
             Ok(program::block_on(mail::bad_arguments_say_what_is_missing())?)
         }),
-        trial(
-            "a_letter_is_mended_in_the_browser",
-            repair::a_letter_is_mended_in_the_browser,
-        ),
+        trial("a_letter_is_mended_in_the_browser", |chromium| {
+            let built = program::built();
+            async move {
+                built?;
+                repair::a_letter_is_mended_in_the_browser(chromium).await
+            }
+        }),
     ];
     tests.extend(queue::all());
     tests.extend(shared::all());

@@ -70,7 +70,8 @@ pub(crate) fn example() -> anyhow::Result<Command> {
     Ok(command)
 }
 
-fn built() -> anyhow::Result<&'static Path> {
+/// Builds the example, which may take longer than a test's deadline.
+pub(crate) fn built() -> anyhow::Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let build = || idem_test_support::example("orders");
     BUILT

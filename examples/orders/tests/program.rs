@@ -70,7 +70,7 @@ pub(crate) fn example() -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Builds the example, which may take longer than a test's deadline.
+/// Builds the example, once.
 pub(crate) fn built() -> anyhow::Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let build = || idem_test_support::example("orders");

@@ -68,9 +68,9 @@ impl<S: Store> Core<S> {
                 return Ok(Plan::Retire(Runner::clone(runner), *until));
             }
         }
-        let letter = match &decision.letter {
-            LetterChange::Action { letter, .. } => self.ask(self.store.letter(*letter)).await?,
-            _ => None,
+        let letter = match decision.acts_on() {
+            Some(letter) => self.ask(self.store.letter(letter)).await?,
+            None => None,
         };
         self.carry_out(id, step, row, decision, letter, basis)
     }

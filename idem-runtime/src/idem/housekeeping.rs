@@ -12,7 +12,8 @@ use crate::idem::shared::Shared;
 const PERIOD: Duration = Duration::from_secs(1);
 const PIECE: usize = 1000;
 
-/// Keeps house until the runtime drops it. It does nothing while `shared.housekeeping` is held.
+/// Keeps house until the runtime drops it. It does nothing while `shared.housekeeping` is held, and ends
+/// its sweep when this is closed.
 pub(crate) async fn keep_house(shared: Arc<Shared>) {
     let mut period = tokio::time::interval(PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -21,7 +22,12 @@ pub(crate) async fn keep_house(shared: Arc<Shared>) {
         let _round = shared.housekeeping.lock().await;
         shared.report_all_again().await;
         shared.record_handlers().await;
-        match shared.sweep(PIECE).await {
+        let swept = tokio::select! {
+            swept = shared.sweep(PIECE) => swept,
+            // A sweep can end anywhere, and one of a ledger in trouble takes long.
+            () = shared.finishing.notified() => return,
+        };
+        match swept {
             // More records have expired than one sweep visits.
             Ok(swept) if swept.removed > 0 && !swept.finished => period.reset_immediately(),
             Ok(_) => {}

@@ -98,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) waiting: Mutex<Option<Waiting>>,
     /// Held for each round of the housekeeping, and from the closing on.
     pub(crate) housekeeping: tokio::sync::Mutex<()>,
+    /// Notified when the closing waits for the housekeeping.
+    pub(crate) finishing: Notify,
     /// The number of the last claim.
     nonces: AtomicU64,
     /// How many calls are running.
@@ -145,6 +147,7 @@ impl Shared {
             unreported: Mutex::default(),
             waiting: Mutex::default(),
             housekeeping: tokio::sync::Mutex::default(),
+            finishing: Notify::new(),
             nonces: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -301,6 +304,7 @@ impl Shared {
     /// Brings what the ledger still has to hear, and closes it. After this there is no
     /// housekeeping.
     pub(crate) async fn finish(&self) -> Result<(), LedgerError> {
+        self.finishing.notify_one();
         let _for_ever = self.housekeeping.lock().await;
         self.report_all_again().await;
         self.log.sum_up(self.clock.now());

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use idem_runtime::error::CloseError;
 use idem_runtime::ledger::LedgerError;
-use idem_runtime::testing::{ManualClock, temporary, temporary_with};
+use idem_runtime::testing::{
+    LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on, temporary,
+    temporary_with,
+};
 use idem_runtime::{Error, Idem, dead_letters::AttemptOutcome, idempotent};
+use tokio::sync::watch;
 
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
 
@@ -246,4 +250,26 @@ async fn a_call_that_ends_after_the_ledger_was_closed_is_not_told_that_nothing_r
         assert!(!error.to_string().contains("nothing ran"), "{error}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn it_waits_for_no_sweep_of_a_ledger_in_trouble() {
+    let sweeps = watch::Sender::new(0);
+    let swept = sweeps.clone();
+    let ledger = UnreliableLedger::new(
+        MemoryLedger::new(Arc::new(ManualClock::default())),
+        move |call| match call {
+            LedgerCall::Sweep => {
+                swept.send_modify(|sweeps| *sweeps += 1);
+                // The first one opens it.
+                (*swept.borrow() > 1).then_some(LedgerFault::Silent)
+            }
+            _ => None,
+        },
+    );
+    let idem = open_on(Idem::builder(), ledger).unwrap();
+    soon(sweeps.subscribe().wait_for(|sweeps| *sweeps > 1))
+        .await
+        .unwrap();
+    soon(idem.close()).await.unwrap();
 }

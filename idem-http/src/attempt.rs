@@ -16,7 +16,6 @@ use crate::disposition::Disposition;
 use crate::failure::Failure;
 use crate::layer::Options;
 use crate::problem::Problem;
-use crate::request::StoredRequest;
 
 /// Says, in the extensions of a response, that its body is a stream: it goes to the client as it
 /// comes, and is not recorded. Bodies without a length whose type is `text/event-stream`,
@@ -38,15 +37,9 @@ impl Live {
     }
 }
 
-/// Says in a call which request it is of, and what its failures mean.
-pub(crate) fn of_request<E>(
-    call: HandlerCall<Failure<E>>,
-    stored: &StoredRequest,
-) -> HandlerCall<Failure<E>> {
-    call.key(&stored.scope)
-        .key(&stored.key)
-        .payload(stored)
-        .outage(Failure::is_outage)
+/// Says in a call what its failures mean.
+pub(crate) fn of_request<E>(call: HandlerCall<Failure<E>>) -> HandlerCall<Failure<E>> {
+    call.outage(Failure::is_outage)
         .release_if(Failure::is_released)
 }
 

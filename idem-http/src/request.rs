@@ -16,21 +16,42 @@ use url::form_urlencoded;
 
 use crate::key::IdempotencyKey;
 
+/// A request with its key.
+pub(crate) struct KeyedRequest {
+    pub(crate) scope: String,
+    pub(crate) key: IdempotencyKey,
+    pub(crate) parts: Parts,
+    pub(crate) body: Bytes,
+}
+
+/// What is stored of a request and has to be read for that.
+pub(crate) struct ReadParts {
+    query: Query,
+    body: StoredBody,
+}
+
+/// By name, so that a secret in it can be redacted.
+type Query = BTreeMap<String, Vec<String>>;
+
 /// A request as it is stored. Headers that are not kept, `Authorization` and `Cookie` before all,
 /// are not in it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct StoredRequest {
-    pub(crate) scope: String,
-    pub(crate) key: String,
-    method: String,
-    path: String,
-    /// By name, so that a secret in it can be redacted.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StoredRequest<'r> {
+    pub(crate) scope: Cow<'r, str>,
+    pub(crate) key: Cow<'r, str>,
+    method: Cow<'r, str>,
+    path: Cow<'r, str>,
+    #[serde(default, skip_serializing_if = "has_no_query")]
+    query: Cow<'r, Query>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    query: BTreeMap<String, Vec<String>>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, Vec<String>>,
+    headers: BTreeMap<Cow<'r, str>, Vec<Cow<'r, str>>>,
     #[serde(default)]
-    body: StoredBody,
+    body: Cow<'r, StoredBody>,
+}
+
+#[expect(clippy::ptr_arg, reason = "serde hands over the field")]
+fn has_no_query(query: &Cow<'_, Query>) -> bool {
+    query.is_empty()
 }
 
 /// A body: as JSON or text where it is such.
@@ -47,45 +68,52 @@ enum StoredBody {
     Base64(String),
 }
 
-impl StoredRequest {
-    /// Returns the request as it is stored, with those of its headers that are kept.
-    pub(crate) fn new(
-        scope: String,
-        key: &IdempotencyKey,
-        parts: &Parts,
-        kept: &[HeaderName],
-        body: &Bytes,
-    ) -> Self {
-        let uri = address(parts);
-        let mut query = BTreeMap::<_, Vec<_>>::new();
-        for pair in uri.query().unwrap_or_default().split('&') {
+impl KeyedRequest {
+    /// Reads what is stored.
+    pub(crate) fn read(&self) -> ReadParts {
+        let mut query = Query::new();
+        for pair in self.address().query().unwrap_or_default().split('&') {
             let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
             for (name, value) in form_urlencoded::parse(pair.as_bytes()) {
                 let values = query.entry(decoded(name, raw_name)).or_default();
                 values.push(decoded(value, raw_value));
             }
         }
-        let mut headers = BTreeMap::<_, Vec<_>>::new();
-        for (name, value) in parts.headers.iter().filter(|(name, _)| kept.contains(name)) {
-            let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            headers.entry(name.to_string()).or_default().push(text);
-        }
-        Self {
-            scope,
-            key: key.to_string(),
-            method: parts.method.to_string(),
-            path: uri.path().to_owned(),
+        ReadParts {
             query,
+            body: StoredBody::new(&self.parts.headers, &self.body),
+        }
+    }
+
+    /// Returns the request as it is stored, with those of its headers that are kept.
+    pub(crate) fn stored<'r>(
+        &'r self,
+        read: &'r ReadParts,
+        kept: &[HeaderName],
+    ) -> StoredRequest<'r> {
+        let mut headers = BTreeMap::<_, Vec<_>>::new();
+        let sent = self.parts.headers.iter();
+        for (name, value) in sent.filter(|(name, _)| kept.contains(name)) {
+            let values = headers.entry(name.as_str().into()).or_default();
+            values.push(String::from_utf8_lossy(value.as_bytes()));
+        }
+        StoredRequest {
+            scope: self.scope.as_str().into(),
+            key: self.key.as_str().into(),
+            method: self.parts.method.as_str().into(),
+            path: self.address().path().into(),
+            query: Cow::Borrowed(&read.query),
             headers,
-            body: StoredBody::new(&parts.headers, body),
+            body: Cow::Borrowed(&read.body),
         }
     }
 
     /// Returns what must match for the key to be used again: method, path, query and body, without
     /// the parts at these paths, as they are in a letter. A redacted part must not count: it could
     /// be guessed by its hash.
-    pub(crate) fn fingerprint(&self, left_out: &[String]) -> impl Serialize {
-        let (mut query, mut body) = (Cow::Borrowed(&self.query), Cow::Borrowed(&self.body));
+    pub(crate) fn fingerprint(&self, read: &ReadParts, left_out: &[String]) -> impl Serialize {
+        let mut query = Cow::Borrowed(&read.query);
+        let mut body = Cow::Borrowed(&read.body);
         let empty = || Cow::Owned(StoredBody::Empty);
         for path in left_out {
             match (path.split_once('.'), &*body) {
@@ -104,12 +132,25 @@ impl StoredRequest {
                 _ => {}
             }
         }
-        (&self.method, &self.path, query, body)
+        let (method, path) = (self.parts.method.as_str(), self.address().path());
+        (method, path, query, body)
     }
 
+    /// Returns where the client sent the request: inside of a `nest` of axum the URI is without the
+    /// prefix, so that two routes would share their keys.
+    fn address(&self) -> &Uri {
+        #[cfg(feature = "axum")]
+        if let Some(axum::extract::OriginalUri(uri)) = self.parts.extensions.get() {
+            return uri;
+        }
+        &self.parts.uri
+    }
+}
+
+impl StoredRequest<'_> {
     /// Returns the request again, for a letter that is run.
     pub(crate) fn into_request(self) -> Result<Request<Bytes>, String> {
-        let mut uri = self.path;
+        let mut uri = self.path.into_owned();
         if !self.query.is_empty() {
             let pairs = self.query.iter().flat_map(|(name, values)| {
                 let name = encoded(name);
@@ -118,19 +159,19 @@ impl StoredRequest {
             });
             uri = format!("{uri}?{}", pairs.collect::<Vec<_>>().join("&"));
         }
-        let mut request = Request::new(self.body.into_bytes());
+        let mut request = Request::new(self.body.into_owned().into_bytes());
         let problem = |what: &str| format!("the letter's {what} is not one of HTTP");
         *request.method_mut() =
             Method::from_bytes(self.method.as_bytes()).map_err(|_| problem("method"))?;
         *request.uri_mut() = uri.parse().map_err(|_| problem("path"))?;
         for (name, values) in self.headers {
-            let name = HeaderName::try_from(name).map_err(|_| problem("header"))?;
+            let name = HeaderName::try_from(&*name).map_err(|_| problem("header"))?;
             for value in values {
-                let value = HeaderValue::try_from(value).map_err(|_| problem("header"))?;
+                let value = HeaderValue::try_from(&*value).map_err(|_| problem("header"))?;
                 request.headers_mut().append(&name, value);
             }
         }
-        let key = IdempotencyKey::from_stored(self.key);
+        let key = IdempotencyKey::from_stored(self.key.into_owned());
         request.extensions_mut().insert(key);
         Ok(request)
     }
@@ -144,9 +185,8 @@ impl StoredBody {
         let Ok(text) = std::str::from_utf8(body) else {
             return Self::Base64(STANDARD.encode(body));
         };
-        let json = is_json(headers)
-            .then(|| text.parse::<Json>().ok())
-            .flatten();
+        let json = is_json(headers).then(|| serde_json::from_str::<Json>(text).ok());
+        let json = json.flatten();
         match json.filter(|json| json.depth() < Json::DEEPEST - 8) {
             Some(json) => Self::Json(json),
             None => Self::Text(text.to_owned()),
@@ -161,16 +201,6 @@ impl StoredBody {
             Self::Base64(text) => STANDARD.decode(text).unwrap_or_default().into(),
         }
     }
-}
-
-/// Returns where the client sent the request: inside of a `nest` of axum the URI is without the
-/// prefix, so that two routes would share their keys.
-fn address(parts: &Parts) -> &Uri {
-    #[cfg(feature = "axum")]
-    if let Some(axum::extract::OriginalUri(uri)) = parts.extensions.get() {
-        return uri;
-    }
-    &parts.uri
 }
 
 /// Stands before a part of a query that is not UTF-8, and is kept as it was sent: decoded, parts

@@ -42,11 +42,15 @@ impl IdempotencyLayer {
         let name = settings.handler.name();
         settings
             .idem
-            .register_handler(name, move |stored: StoredRequest| {
+            .register_handler(name, move |stored: StoredRequest<'static>| {
                 let (inner, options) = (service.lock().clone(), Arc::clone(&options));
                 async move {
                     let call = handler.call::<Failure<S::Error>>();
-                    let call = of_request(call, &stored).no_fingerprint();
+                    let call = of_request(call)
+                        .key(&*stored.scope)
+                        .key(&*stored.key)
+                        .payload(&stored)
+                        .no_fingerprint();
                     let request = stored.into_request()?;
                     let result = call.run(move || {
                         let (parts, body) = request.clone().into_parts();

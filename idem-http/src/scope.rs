@@ -76,12 +76,19 @@ impl Scope {
             Kind::Read { read, hashed } => {
                 let scope = read(request).filter(|scope| !scope.is_empty())?;
                 Some(match hashed {
-                    true => blake3::hash(scope.as_bytes()).to_hex()[..32].to_owned(),
+                    true => format!("{:032x}", short_hash(scope.as_bytes())),
                     false => scope,
                 })
             }
         }
     }
+}
+
+/// Returns the first half of a hash.
+fn short_hash(secret: &[u8]) -> u128 {
+    let mut half = [0; 16];
+    half.copy_from_slice(&blake3::hash(secret).as_bytes()[..16]);
+    u128::from_be_bytes(half)
 }
 
 impl fmt::Debug for Scope {

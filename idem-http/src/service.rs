@@ -9,12 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either, select};
 use http::header::{ACCEPT_ENCODING, HeaderName};
-use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::trace::TraceContext;
 use idem_runtime::{Error, Idem, watch_replay};
+use serde::{Serialize, Serializer};
 use tower_service::Service;
 
 use crate::answer::mark;
@@ -25,7 +25,7 @@ use crate::goes_on::GoesOn;
 use crate::key::IdempotencyKey;
 use crate::layer::{Options, Settings};
 use crate::problem::Problem;
-use crate::request::StoredRequest;
+use crate::request::{KeyedRequest, ReadParts};
 
 /// The service that [`IdempotencyLayer`](crate::IdempotencyLayer) makes.
 #[derive(Clone)]
@@ -41,21 +41,29 @@ const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-en
 #[derive(Clone)]
 struct Inside;
 
-/// A request that may run.
-pub(crate) struct Keyed {
-    stored: StoredRequest,
-    parts: Parts,
-    body: Bytes,
-    /// What must match, where it is not read from the stored request.
-    fingerprint: Option<Vec<u8>>,
-}
-
 /// What becomes of a request.
 pub(crate) enum Prepared<B> {
     /// The layer has no part in it.
     Pass(Request<B>),
     Refuse(Problem),
-    Run(Box<Keyed>),
+    Run(Arc<KeyedRequest>, Option<Fingerprint>),
+}
+
+/// What must match for the key to be used again, where it is not read from the request as it is stored.
+pub(crate) type Fingerprint = Vec<u8>;
+
+/// What a letter of a request shows. It is made when it is written.
+struct Letter {
+    request: Arc<KeyedRequest>,
+    read: ReadParts,
+    options: Arc<Options>,
+}
+
+impl Serialize for Letter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kept = &self.options.stored_headers;
+        self.request.stored(&self.read, kept).serialize(serializer)
+    }
 }
 
 impl<S> Idempotency<S> {
@@ -106,11 +114,12 @@ where
     match prepared {
         Prepared::Pass(request) => Ok(send(inner, request).await?.map(boxed)),
         Prepared::Refuse(problem) => Ok(settings.options.refuse(problem)),
-        Prepared::Run(keyed) => {
+        Prepared::Run(request, fingerprint) => {
             let (wait, clock) = (settings.options.wait, settings.idem.clock());
             let options = Arc::clone(&settings.options);
             let start = Arc::new(Start::default());
-            let answered = answered(settings, inner, keyed, Arc::clone(&start));
+            let started = Arc::clone(&start);
+            let answered = answered(settings, inner, request, fingerprint, started);
             let longest = wait.map(|wait| clock.sleep(wait));
             detached(&options, GoesOn::new(answered), &start, longest).await
         }
@@ -141,35 +150,18 @@ where
         Ok(Read::TooLarge(_)) => return Prepared::Refuse(Problem::body_too_large(limit)),
         Err(_) => return Prepared::Refuse(Problem::body_cut()),
     };
-    prepared(options, scope, key, parts, body, None)
+    let request = KeyedRequest {
+        scope,
+        key,
+        parts,
+        body,
+    };
+    Prepared::Run(Arc::new(request), None)
 }
 
 /// Returns whether a layer outside of this one has the request.
 pub(crate) fn is_inside<B>(request: &Request<B>) -> bool {
     request.extensions().get::<Inside>().is_some()
-}
-
-/// Returns a request that may run.
-pub(crate) fn prepared<B>(
-    options: &Options,
-    scope: String,
-    key: IdempotencyKey,
-    mut parts: Parts,
-    body: Bytes,
-    fingerprint: Option<Vec<u8>>,
-) -> Prepared<B> {
-    let stored = StoredRequest::new(scope, &key, &parts, &options.stored_headers, &body);
-    // What is recorded is not encoded for one client: that is done outside, for each.
-    parts.headers.remove(ACCEPT_ENCODING);
-    parts.headers.remove(GRPC_ACCEPT_ENCODING);
-    parts.extensions.insert(key);
-    parts.extensions.insert(Inside);
-    Prepared::Run(Box::new(Keyed {
-        stored,
-        parts,
-        body,
-        fingerprint,
-    }))
 }
 
 /// Runs the request, also if its client hangs up. One that has not started when `longest` is ready is
@@ -198,7 +190,8 @@ async fn detached<E: Send + 'static>(
 async fn answered<S, B, R>(
     settings: Arc<Settings>,
     inner: S,
-    keyed: Box<Keyed>,
+    request: Arc<KeyedRequest>,
+    fingerprint: Option<Fingerprint>,
     start: Arc<Start>,
 ) -> Result<Response<Body>, S::Error>
 where
@@ -209,24 +202,28 @@ where
     R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let (idem, options) = (settings.idem.clone(), Arc::clone(&settings.options));
-    let Keyed {
-        stored,
-        parts,
-        body,
-        fingerprint,
-    } = *keyed;
-    let call = of_request(idem.call(&settings.handler), &stored);
+    let call = of_request(idem.call(&settings.handler))
+        .key(&request.scope)
+        .key(request.key.as_str())
+        .trace(TraceContext::from_headers(&request.parts.headers));
+    let read = request.read();
     let call = match fingerprint {
-        None => call.fingerprint(&stored.fingerprint(&options.left_out)),
-        Some(bytes) => call.fingerprint(&(parts.uri.path(), blake3::hash(&bytes).as_bytes())),
+        None => call.fingerprint(&request.fingerprint(&read, &options.left_out)),
+        Some(bytes) => {
+            let path = request.parts.uri.path();
+            call.fingerprint(&(path, blake3::hash(&bytes).as_bytes()))
+        }
     };
-    let call = call.trace(TraceContext::from_headers(&parts.headers));
-    drop(stored);
+    let call = call.payload_later(Letter {
+        request: Arc::clone(&request),
+        read,
+        options: Arc::clone(&options),
+    });
     let live = Arc::new(Live::default());
     let attempt = {
         let (live, options) = (Arc::clone(&live), Arc::clone(&options));
         move || {
-            let request = Request::from_parts(parts.clone(), B::from(body.clone()));
+            let request = handed_on(&request).map(B::from);
             let (start, live) = (Arc::clone(&start), Arc::clone(&live));
             let options = Arc::clone(&options);
             let inner = inner.clone();
@@ -253,6 +250,17 @@ where
         (Err(Failure::Service(error)), _) => Err(error),
         (Err(Failure::Idem(error)), _) => Ok(Box::pin(refused(&idem, &options, error)).await),
     }
+}
+
+/// Returns the request that the handler gets.
+fn handed_on(request: &KeyedRequest) -> Request<Bytes> {
+    let mut parts = request.parts.clone();
+    // What is recorded is not encoded for one client: that is done outside, for each.
+    parts.headers.remove(ACCEPT_ENCODING);
+    parts.headers.remove(GRPC_ACCEPT_ENCODING);
+    parts.extensions.insert(request.key.clone());
+    parts.extensions.insert(Inside);
+    Request::from_parts(parts, request.body.clone())
 }
 
 /// Returns what a client gets where idem refused: the last failure of a request that was given up,

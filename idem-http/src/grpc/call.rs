@@ -1,5 +1,7 @@
 //! A call's method, key, scope and message.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderMap};
@@ -9,7 +11,8 @@ use crate::body::{Body, Read, full, read};
 use crate::key::IdempotencyKey;
 use crate::layer::Options;
 use crate::problem::Problem;
-use crate::service::{Prepared, is_inside, prepared};
+use crate::request::KeyedRequest;
+use crate::service::{Prepared, is_inside};
 
 /// Reads the key, the scope and the message, in this order where it can be: what is refused costs
 /// nothing more.
@@ -64,7 +67,13 @@ pub(super) async fn prepare(options: &Options, request: Request<Body>) -> Prepar
         },
     };
     let fingerprint = grpc.fingerprint_of(call);
-    prepared(options, scope, key, parts, body, fingerprint)
+    let request = KeyedRequest {
+        scope,
+        key,
+        parts,
+        body,
+    };
+    Prepared::Run(Arc::new(request), fingerprint)
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

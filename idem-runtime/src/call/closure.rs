@@ -128,6 +128,15 @@ impl<E> HandlerCall<E> {
         })
     }
 
+    /// Sets the payload, as [`payload`](Self::payload) does, and writes it once it is needed: not
+    /// where an embedded ledger has the result of an earlier call. For payloads that take long to
+    /// write; without a [`fingerprint`](Self::fingerprint) they are compared, and so written at once.
+    pub fn payload_later(mut self, payload: impl Serialize + Send + Sync + 'static) -> Self {
+        self.message
+            .later(Box::new(move |json| payload.serialize(json)));
+        self
+    }
+
     /// Adds a value that must match for the key to be used again. Without any, the whole payload
     /// must.
     pub fn fingerprint(self, part: &(impl Serialize + ?Sized)) -> Self {

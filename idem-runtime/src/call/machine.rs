@@ -327,6 +327,9 @@ impl Drive {
             if let Some(reply) = shared.ledger.look(self.id(), &self.request.claim) {
                 return self.answered(Ok(reply));
             }
+            if let Err(error) = self.request.write_payload() {
+                return Some(Next::Refuse(error));
+            }
             if let Some(follower) = self.lead() {
                 return self.follow(follower);
             }

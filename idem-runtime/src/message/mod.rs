@@ -2,26 +2,28 @@
 
 pub(crate) mod fingerprint;
 pub(crate) mod key;
+mod payload;
 pub(crate) mod redact;
 
 pub use redact::REDACTED;
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::call::{self, on_behalf, panic};
 use crate::delivery::{Delivery, delivery};
-use crate::error::{CodecStage, Error};
+use crate::error::Error;
 use crate::handler::Handler;
 use crate::handler::bounds::{KeyPart, Payload};
+use crate::handler::definition::PAYLOAD;
 use crate::handler::registry::RegisteredHandler;
 use crate::idem::Idem;
 use crate::idem::current;
-use crate::json::problem::json_problem;
 use crate::json::writing::{self, Unwritten, Writes};
 use crate::message::fingerprint::Hasher;
 use crate::message::key::Key;
-use crate::message::redact::parts::{self, Part};
-use crate::message::redact::redact;
+use crate::message::payload::Later;
+use crate::message::redact::parts::Part;
 use crate::metrics;
 use crate::protocol::{Budget, Claim, Fingerprint, RecordId};
 use crate::trace::{self, TraceContext};
@@ -31,7 +33,6 @@ const USUAL: usize = 256;
 
 /// One call's key and payload, read from the arguments. An error in them is returned when the call
 /// begins.
-#[derive(Debug)]
 pub struct CallBuilder {
     pub(crate) handler: &'static Handler,
     name: Cow<'static, str>,
@@ -43,6 +44,8 @@ pub struct CallBuilder {
     key: Key,
     /// Holds the payload, later its canonical text, at last the result.
     buffer: Vec<u8>,
+    /// The payload, if it was not written.
+    later: Option<Later>,
     chosen: Option<Hasher>,
     fingerprint_off: bool,
     /// Whether the fingerprint leaves nulls out.
@@ -60,7 +63,6 @@ enum ArgumentError {
 }
 
 /// A checked message.
-#[derive(Debug)]
 pub(crate) struct CallRequest {
     pub(crate) named: Arc<RegisteredHandler>,
     pub(crate) idem: Idem,
@@ -68,6 +70,8 @@ pub(crate) struct CallRequest {
     pub(crate) claim: Claim,
     /// The trace that came with the call.
     pub(crate) trace: Option<Arc<TraceContext>>,
+    /// The payload, until it is written.
+    later: Option<Later>,
     /// Whether its fingerprint leaves nulls out, which releases before counted.
     has_nulls: bool,
     /// An empty buffer, which the result may use.
@@ -75,6 +79,29 @@ pub(crate) struct CallRequest {
 }
 
 impl CallRequest {
+    /// Writes the payload if that was left for later. A claim that may be written needs it.
+    ///
+    /// # Errors
+    /// When it cannot be written, or is too large.
+    pub(crate) fn write_payload(&mut self) -> Result<(), Error> {
+        let Some(later) = self.later.take() else {
+            return Ok(());
+        };
+        let (shared, handler) = (self.idem.shared(), self.named.handler);
+        let limit = shared.limits.payload;
+        let written = write_later(&later, &mut self.buffer, limit).and_then(|()| {
+            payload::end(&mut self.buffer);
+            payload::redacted(&mut self.buffer, handler, Some(shared))
+        });
+        let RecordId { handler, key } = &self.id;
+        let hidden =
+            written.map_err(|why| payload::unwritten(handler.to_string(), key, limit, why))?;
+        self.claim.payload = self.buffer.as_slice().into();
+        self.claim.sealed = payload::sealed(shared, &self.id, hidden)?;
+        empty(&mut self.buffer);
+        Ok(())
+    }
+
     /// Takes the fingerprint that releases before recorded for the message, once, if it is another
     /// one.
     pub(crate) fn count_nulls(&mut self) -> bool {
@@ -113,6 +140,7 @@ impl CallBuilder {
             trace: delivered.or_else(call::trace),
             key: Key::default(),
             buffer: Vec::with_capacity(USUAL),
+            later: None,
             chosen: None,
             fingerprint_off: false,
             has_nulls: false,
@@ -127,13 +155,11 @@ impl CallBuilder {
             return;
         };
         // The key is read before the payload.
-        self.error = Some(match self.buffer.is_empty() {
+        self.error = Some(match self.buffer.is_empty() && self.later.is_none() {
             true => ArgumentError::Key(format!(
                 "cannot be read, because `key` or `runtime` panicked: {panic}"
             )),
-            false => {
-                ArgumentError::Payload(Unwritten::Codec(format!("reading them panicked: {panic}")))
-            }
+            false => ArgumentError::Payload(reading_panicked(panic)),
         });
     }
 
@@ -186,17 +212,14 @@ impl CallBuilder {
         self
     }
 
-    /// Writes an argument, unless there was an error. The name is an identifier, so it needs no
-    /// escaping.
+    /// Takes the payload without writing it yet.
+    pub(crate) fn later(&mut self, later: Later) {
+        self.later = Some(later);
+    }
+
+    /// Writes an argument, unless there was an error.
     fn argument(&mut self, name: &'static str, write: Writes<'_>) {
-        let open: &[u8] = if self.buffer.is_empty() {
-            b"{\""
-        } else {
-            b",\""
-        };
-        self.buffer.extend_from_slice(open);
-        self.buffer.extend_from_slice(name.as_bytes());
-        self.buffer.extend_from_slice(b"\":");
+        payload::begin_argument(name, &mut self.buffer);
         let limit = self.limit();
         if self.error.is_none()
             && let Err(unwritten) = writing::write(&mut self.buffer, limit, 1, write)
@@ -230,8 +253,11 @@ impl CallBuilder {
     }
 
     fn check(&mut self) -> Result<CallRequest, Error> {
-        self.end();
-        let hidden = self.redact();
+        let later = self.take_later();
+        let hidden = match later {
+            None => self.end_payload(),
+            Some(_) => Vec::new(),
+        };
         let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
@@ -252,24 +278,9 @@ impl CallBuilder {
             handler: handler(),
             why,
         })?;
-        match unwritten {
-            None => {}
-            Some(Unwritten::TooLarge) => {
-                let limit = idem.shared().limits.payload;
-                return Err(Error::PayloadTooLarge {
-                    handler: handler(),
-                    key: key.to_string(),
-                    limit,
-                });
-            }
-            Some(Unwritten::Codec(problem)) => {
-                return Err(Error::Codec {
-                    handler: handler(),
-                    key: key.to_string(),
-                    stage: CodecStage::Arguments,
-                    problem,
-                });
-            }
+        if let Some(why) = unwritten {
+            let limit = idem.shared().limits.payload;
+            return Err(payload::unwritten(handler(), &key, limit, why));
         }
         let shared = idem.shared();
         let named = shared
@@ -279,19 +290,7 @@ impl CallBuilder {
             handler: Arc::clone(&named.name),
             key,
         };
-        let keys = shared.seal.as_ref();
-        let sealed = keys.and_then(|keys| keys.seal(&id, hidden));
-        let limit = shared.limits.payload;
-        if sealed
-            .as_ref()
-            .is_some_and(|sealed| sealed.weight() > limit)
-        {
-            return Err(Error::PayloadTooLarge {
-                handler: id.handler.to_string(),
-                key: id.key.to_string(),
-                limit,
-            });
-        }
+        let sealed = payload::sealed(shared, &id, hidden)?;
         let Handler {
             retries,
             on_crash,
@@ -306,7 +305,7 @@ impl CallBuilder {
             fingerprint,
             payload,
             redacted: named.redacted.clone(),
-            sealed: sealed.map(Arc::new),
+            sealed,
             budget: Budget {
                 retries,
                 on_crash,
@@ -320,68 +319,48 @@ impl CallBuilder {
             trace: trace::parent(self.trace.as_deref()),
         };
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        // A large buffer is not held while the body runs.
-        buffer.shrink_to(USUAL);
+        empty(&mut buffer);
         Ok(CallRequest {
             named,
             idem,
             id,
             claim,
             trace: self.trace.take(),
+            later,
             has_nulls: self.has_nulls,
             buffer,
         })
     }
 
-    /// Ends the payload.
-    fn end(&mut self) {
-        if self.buffer.is_empty() {
-            self.buffer.push(b'{');
+    /// Returns the payload that may be written later, and writes it if it is needed now: to be compared,
+    /// or for the delivery's verdict.
+    fn take_later(&mut self) -> Option<Later> {
+        let later = self.later.take()?;
+        let is_compared = self.chosen.is_none() && !self.fingerprint_off;
+        if !is_compared && self.delivery.is_none() {
+            return Some(later);
         }
-        self.buffer.push(b'}');
+        let limit = self.limit();
+        if self.error.is_none()
+            && let Err(unwritten) = write_later(&later, &mut self.buffer, limit)
+        {
+            self.error = Some(ArgumentError::Payload(unwritten));
+        }
+        None
     }
 
-    /// Redacts the payload, and returns the parts if there is a key to seal them with.
-    fn redact(&mut self) -> Vec<Part> {
-        if self.handler.redact.is_empty() || self.error.is_some() {
+    /// Ends and redacts the payload, and returns the parts that are to be sealed.
+    fn end_payload(&mut self) -> Vec<Part> {
+        payload::end(&mut self.buffer);
+        if self.error.is_some() {
             return Vec::new();
         }
-        self.handler.spelling.called();
-        match redact(&self.buffer, self.handler.redact) {
-            // The placeholder may be longer than what it stands for.
-            Ok(payload) if payload.len() > self.limit() && payload.len() > self.buffer.len() => {
-                self.error = Some(ArgumentError::Payload(Unwritten::TooLarge));
-            }
-            Ok(payload) => {
-                let payload = std::mem::replace(&mut self.buffer, payload);
-                return self.hidden(&payload);
-            }
-            Err(error) => {
-                self.error = Some(ArgumentError::Payload(Unwritten::Codec(json_problem(
-                    &error,
-                ))));
-            }
-        }
-        Vec::new()
-    }
-
-    /// Returns the parts that were redacted of a payload, if there is a key to seal them with.
-    fn hidden(&self, payload: &[u8]) -> Vec<Part> {
-        let seals = self
-            .idem
-            .as_ref()
-            .is_some_and(|idem| idem.shared().seal.is_some());
-        let texts = (
-            std::str::from_utf8(payload),
-            std::str::from_utf8(&self.buffer),
-        );
-        match texts {
-            (Ok(original), Ok(shown)) if seals => {
-                parts::hidden(original, shown, "").unwrap_or_default()
-            }
-            _ => Vec::new(),
-        }
+        let shared = self.idem.as_ref().map(|idem| &**idem.shared());
+        let redacted = payload::redacted(&mut self.buffer, self.handler, shared);
+        redacted.unwrap_or_else(|unwritten| {
+            self.error = Some(ArgumentError::Payload(unwritten));
+            Vec::new()
+        })
     }
 
     /// Hashes the chosen parts, else the whole payload.
@@ -401,5 +380,40 @@ impl CallBuilder {
         self.has_nulls = all.has_dropped_nulls();
         self.buffer = all.into_buffer();
         Some(fingerprint)
+    }
+}
+
+/// Writes a payload that was taken before.
+fn write_later(later: &Later, into: &mut Vec<u8>, limit: usize) -> Result<(), Unwritten> {
+    payload::begin_argument(PAYLOAD, into);
+    let mut written = Ok(false);
+    panic::caught(&mut || written = writing::write(into, limit, 1, &mut |json| later(json)))
+        .map_err(reading_panicked)?;
+    written.map(drop)
+}
+
+fn reading_panicked(panic: String) -> Unwritten {
+    Unwritten::Codec(format!("reading them panicked: {panic}"))
+}
+
+/// Empties a buffer. A large one is not held while the body runs.
+fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(USUAL);
+}
+
+impl fmt::Debug for CallBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallBuilder")
+            .field("handler", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CallRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallRequest")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

@@ -22,6 +22,7 @@ mod existing;
 mod fingerprints;
 mod issuing;
 mod keys;
+mod late_payloads;
 mod limits;
 mod lost_leases;
 mod note_lease;

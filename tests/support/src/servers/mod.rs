@@ -35,6 +35,7 @@ pub use postgres::{PGBOUNCER, POSTGRES};
 use proxy::Proxy;
 pub use redis::{REDIS, REDIS_NODE, REDIS_SENTINEL, VALKEY, bus_port};
 pub use rocketmq::ROCKETMQ;
+use rustix::fs::statvfs;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -142,6 +143,18 @@ struct Running {
     keepers: parking_lot::Mutex<Vec<Keeper>>,
 }
 
+/// Returns a folder for a server's files: in memory if tests share it and there is room, as each database of
+/// PostgreSQL is hundreds of files, and ext4 looks long for inodes that were not deleted just now.
+fn folder(needs: Needs) -> std::io::Result<TempDir> {
+    const MEMORY: &str = "/dev/shm";
+    const ROOM: u64 = 4 << 30;
+    let has_room = || statvfs(MEMORY).is_ok_and(|memory| memory.f_bavail * memory.f_frsize >= ROOM);
+    match needs {
+        Needs::Any if has_room() => tempfile::tempdir_in(MEMORY),
+        _ => tempfile::tempdir(),
+    }
+}
+
 /// A copy of a server's files.
 #[derive(Debug)]
 pub struct Copied(TempDir);
@@ -154,7 +167,7 @@ impl Server {
     pub async fn start(kind: &'static Kind, needs: Needs) -> anyhow::Result<Self> {
         match &kind.runs {
             Runs::Processes(processes) => {
-                Self::launch(kind, processes, needs, tempfile::tempdir()?).await
+                Self::launch(kind, processes, needs, folder(needs)?).await
             }
             #[cfg(feature = "kafka")]
             Runs::Inside => {

@@ -73,6 +73,8 @@ fn postgres(folder: &Path, ports: Ports, needs: Needs) -> anyhow::Result<Vec<Lin
             "unix_socket_directories = ''",
             // A process of a service has a committer, a pool and a listener.
             "max_connections = 400",
+            // What a killed server had in /dev/shm would stay there.
+            "dynamic_shared_memory_type = mmap",
             "shared_buffers = '32MB'",
             "max_wal_size = '256MB'",
             // What a replica has missed while it was away is still there.

@@ -91,7 +91,10 @@ impl CallRequest {
         let limit = shared.limits.payload;
         let written = write_later(&later, &mut self.buffer, limit).and_then(|()| {
             payload::end(&mut self.buffer);
-            payload::redacted(&mut self.buffer, handler, Some(shared))
+            match handler.redact {
+                [] => Ok(Vec::new()),
+                _ => payload::redacted(&mut self.buffer, handler, Some(shared)),
+            }
         });
         let RecordId { handler, key } = &self.id;
         let hidden =
@@ -235,7 +238,11 @@ impl CallBuilder {
     }
 
     fn part(&mut self, write: Writes<'_>) {
-        let mut json = Vec::with_capacity(USUAL);
+        // Most parts are read before the payload, so its buffer is free.
+        let mut json = match self.buffer.is_empty() {
+            true => std::mem::take(&mut self.buffer),
+            false => Vec::with_capacity(USUAL),
+        };
         let written = writing::write(&mut json, usize::MAX, 0, write);
         let hashed = written.and_then(|_| {
             let pushed = self.chosen.get_or_insert_default().push(&json);
@@ -243,6 +250,10 @@ impl CallBuilder {
         });
         if let Err(unwritten) = hashed {
             self.error.get_or_insert(ArgumentError::Payload(unwritten));
+        }
+        if self.buffer.is_empty() {
+            json.clear();
+            self.buffer = json;
         }
     }
 
@@ -352,7 +363,7 @@ impl CallBuilder {
     /// Ends and redacts the payload, and returns the parts that are to be sealed.
     fn end_payload(&mut self) -> Vec<Part> {
         payload::end(&mut self.buffer);
-        if self.error.is_some() {
+        if self.handler.redact.is_empty() || self.error.is_some() {
             return Vec::new();
         }
         let shared = self.idem.as_ref().map(|idem| &**idem.shared());

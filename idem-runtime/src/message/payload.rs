@@ -34,15 +34,12 @@ pub(super) fn end(payload: &mut Vec<u8>) {
     payload.push(b'}');
 }
 
-/// Redacts a payload, and returns the parts that its keys are to seal.
+/// Redacts a payload of a handler that has something to redact, and returns the parts that are to be sealed.
 pub(super) fn redacted(
     payload: &mut Vec<u8>,
     handler: &Handler,
     shared: Option<&Shared>,
 ) -> Result<Vec<Part>, Unwritten> {
-    if handler.redact.is_empty() {
-        return Ok(Vec::new());
-    }
     handler.spelling.called();
     let shown = redact(payload, handler.redact);
     let shown = shown.map_err(|error| Unwritten::Codec(json_problem(&error)))?;
@@ -61,12 +58,16 @@ pub(super) fn redacted(
     }
 }
 
-/// Seals the parts that were redacted, if there is a key for it.
+/// Seals the parts that were redacted, if there are any and there is a key for it.
+#[inline]
 pub(super) fn sealed(
     shared: &Shared,
     id: &RecordId,
     hidden: Vec<Part>,
 ) -> Result<Option<Arc<Sealed>>, Error> {
+    if hidden.is_empty() {
+        return Ok(None);
+    }
     let sealed = shared.seal.as_ref().and_then(|keys| keys.seal(id, hidden));
     let limit = shared.limits.payload;
     match sealed {

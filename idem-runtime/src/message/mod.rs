@@ -162,7 +162,7 @@ impl CallBuilder {
             true => ArgumentError::Key(format!(
                 "cannot be read, because `key` or `runtime` panicked: {panic}"
             )),
-            false => ArgumentError::Payload(reading_panicked(panic)),
+            false => ArgumentError::Payload(reading_panicked(&panic)),
         });
     }
 
@@ -399,11 +399,11 @@ fn write_later(later: &Later, into: &mut Vec<u8>, limit: usize) -> Result<(), Un
     payload::begin_argument(PAYLOAD, into);
     let mut written = Ok(false);
     panic::caught(&mut || written = writing::write(into, limit, 1, &mut |json| later(json)))
-        .map_err(reading_panicked)?;
+        .map_err(|panic| reading_panicked(&panic))?;
     written.map(drop)
 }
 
-fn reading_panicked(panic: String) -> Unwritten {
+fn reading_panicked(panic: &str) -> Unwritten {
     Unwritten::Codec(format!("reading them panicked: {panic}"))
 }
 

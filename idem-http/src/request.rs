@@ -22,6 +22,8 @@ pub(crate) struct KeyedRequest {
     pub(crate) key: IdempotencyKey,
     pub(crate) parts: Parts,
     pub(crate) body: Bytes,
+    /// What must match for the key to be used again, where it is not read from the request as it is stored.
+    pub(crate) compared: Option<Vec<u8>>,
 }
 
 /// What is stored of a request and has to be read for that.

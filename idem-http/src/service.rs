@@ -46,11 +46,8 @@ pub(crate) enum Prepared<B> {
     /// The layer has no part in it.
     Pass(Request<B>),
     Refuse(Problem),
-    Run(Arc<KeyedRequest>, Option<Fingerprint>),
+    Run(Arc<KeyedRequest>),
 }
-
-/// What must match for the key to be used again, where it is not read from the request as it is stored.
-pub(crate) type Fingerprint = Vec<u8>;
 
 /// What a letter of a request shows. It is made when it is written.
 struct Letter {
@@ -114,12 +111,11 @@ where
     match prepared {
         Prepared::Pass(request) => Ok(send(inner, request).await?.map(boxed)),
         Prepared::Refuse(problem) => Ok(settings.options.refuse(problem)),
-        Prepared::Run(request, fingerprint) => {
+        Prepared::Run(request) => {
             let (wait, clock) = (settings.options.wait, settings.idem.clock());
             let options = Arc::clone(&settings.options);
             let start = Arc::new(Start::default());
-            let started = Arc::clone(&start);
-            let answered = answered(settings, inner, request, fingerprint, started);
+            let answered = answered(settings, inner, request, Arc::clone(&start));
             let longest = wait.map(|wait| clock.sleep(wait));
             detached(&options, GoesOn::new(answered), &start, longest).await
         }
@@ -155,8 +151,9 @@ where
         key,
         parts,
         body,
+        compared: None,
     };
-    Prepared::Run(Arc::new(request), None)
+    Prepared::Run(Arc::new(request))
 }
 
 /// Returns whether a layer outside of this one has the request.
@@ -191,7 +188,6 @@ async fn answered<S, B, R>(
     settings: Arc<Settings>,
     inner: S,
     request: Arc<KeyedRequest>,
-    fingerprint: Option<Fingerprint>,
     start: Arc<Start>,
 ) -> Result<Response<Body>, S::Error>
 where
@@ -207,11 +203,11 @@ where
         .key(request.key.as_str())
         .trace(TraceContext::from_headers(&request.parts.headers));
     let read = request.read();
-    let call = match fingerprint {
+    let call = match &request.compared {
         None => call.fingerprint(&request.fingerprint(&read, &options.left_out)),
         Some(bytes) => {
             let path = request.parts.uri.path();
-            call.fingerprint(&(path, blake3::hash(&bytes).as_bytes()))
+            call.fingerprint(&(path, blake3::hash(bytes).as_bytes()))
         }
     };
     let call = call.payload_later(Letter {

@@ -66,14 +66,15 @@ pub(super) async fn prepare(options: &Options, request: Request<Body>) -> Prepar
             None => return Prepared::Pass(Request::from_parts(parts, full(body))),
         },
     };
-    let fingerprint = grpc.fingerprint_of(call);
+    let compared = grpc.fingerprint_of(call);
     let request = KeyedRequest {
         scope,
         key,
         parts,
         body,
+        compared,
     };
-    Prepared::Run(Arc::new(request), fingerprint)
+    Prepared::Run(Arc::new(request))
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -15,7 +15,6 @@ use crate::delivery::{Delivery, delivery};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::handler::bounds::{KeyPart, Payload};
-use crate::handler::definition::PAYLOAD;
 use crate::handler::registry::RegisteredHandler;
 use crate::idem::Idem;
 use crate::idem::current;
@@ -89,13 +88,8 @@ impl CallRequest {
         };
         let (shared, handler) = (self.idem.shared(), self.named.handler);
         let limit = shared.limits.payload;
-        let written = write_later(&later, &mut self.buffer, limit).and_then(|()| {
-            payload::end(&mut self.buffer);
-            match handler.redact {
-                [] => Ok(Vec::new()),
-                _ => payload::redacted(&mut self.buffer, handler, Some(shared)),
-            }
-        });
+        let written = payload::write_later(&later, &mut self.buffer, limit)
+            .and_then(|()| payload::finish(&mut self.buffer, handler, Some(shared)));
         let RecordId { handler, key } = &self.id;
         let hidden =
             written.map_err(|why| payload::unwritten(handler.to_string(), key, limit, why))?;
@@ -162,7 +156,7 @@ impl CallBuilder {
             true => ArgumentError::Key(format!(
                 "cannot be read, because `key` or `runtime` panicked: {panic}"
             )),
-            false => ArgumentError::Payload(reading_panicked(&panic)),
+            false => ArgumentError::Payload(payload::reading_panicked(&panic)),
         });
     }
 
@@ -353,7 +347,7 @@ impl CallBuilder {
         }
         let limit = self.limit();
         if self.error.is_none()
-            && let Err(unwritten) = write_later(&later, &mut self.buffer, limit)
+            && let Err(unwritten) = payload::write_later(&later, &mut self.buffer, limit)
         {
             self.error = Some(ArgumentError::Payload(unwritten));
         }
@@ -362,13 +356,12 @@ impl CallBuilder {
 
     /// Ends and redacts the payload, and returns the parts that are to be sealed.
     fn end_payload(&mut self) -> Vec<Part> {
-        payload::end(&mut self.buffer);
-        if self.handler.redact.is_empty() || self.error.is_some() {
+        if self.error.is_some() {
             return Vec::new();
         }
         let shared = self.idem.as_ref().map(|idem| &**idem.shared());
-        let redacted = payload::redacted(&mut self.buffer, self.handler, shared);
-        redacted.unwrap_or_else(|unwritten| {
+        let finished = payload::finish(&mut self.buffer, self.handler, shared);
+        finished.unwrap_or_else(|unwritten| {
             self.error = Some(ArgumentError::Payload(unwritten));
             Vec::new()
         })
@@ -394,19 +387,6 @@ impl CallBuilder {
     }
 }
 
-/// Writes a payload that was taken before.
-fn write_later(later: &Later, into: &mut Vec<u8>, limit: usize) -> Result<(), Unwritten> {
-    payload::begin_argument(PAYLOAD, into);
-    let mut written = Ok(false);
-    panic::caught(&mut || written = writing::write(into, limit, 1, &mut |json| later(json)))
-        .map_err(|panic| reading_panicked(&panic))?;
-    written.map(drop)
-}
-
-fn reading_panicked(panic: &str) -> Unwritten {
-    Unwritten::Codec(format!("reading them panicked: {panic}"))
-}
-
 /// Empties a buffer. A large one is not held while the body runs.
 fn empty(buffer: &mut Vec<u8>) {
     buffer.clear();
@@ -417,14 +397,6 @@ impl fmt::Debug for CallBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallBuilder")
             .field("handler", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for CallRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallRequest")
-            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }

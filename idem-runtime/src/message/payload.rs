@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::call::panic;
 use crate::error::{CodecStage, Error};
 use crate::handler::Handler;
+use crate::handler::definition::PAYLOAD;
 use crate::idem::shared::Shared;
 use crate::json::problem::json_problem;
-use crate::json::writing::{Unwritten, Writer};
+use crate::json::writing::{self, Unwritten, Writer};
 use crate::message::redact::parts::{self, Part};
 use crate::message::redact::redact;
 use crate::protocol::{RecordId, Sealed};
@@ -26,16 +28,42 @@ pub(super) fn begin_argument(name: &str, payload: &mut Vec<u8>) {
     payload.extend_from_slice(b"\":");
 }
 
-/// Adds what comes behind the last argument.
-pub(super) fn end(payload: &mut Vec<u8>) {
+/// Writes a payload that was taken before.
+pub(super) fn write_later(
+    later: &Later,
+    payload: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), Unwritten> {
+    begin_argument(PAYLOAD, payload);
+    let mut written = Ok(false);
+    panic::caught(&mut || written = writing::write(payload, limit, 1, &mut |json| later(json)))
+        .map_err(|panic| reading_panicked(&panic))?;
+    written.map(drop)
+}
+
+/// Returns what is wrong where the user's code panicked.
+pub(super) fn reading_panicked(panic: &str) -> Unwritten {
+    Unwritten::Codec(format!("reading them panicked: {panic}"))
+}
+
+/// Ends and redacts a payload, and returns the parts that are to be sealed.
+#[inline]
+pub(super) fn finish(
+    payload: &mut Vec<u8>,
+    handler: &Handler,
+    shared: Option<&Shared>,
+) -> Result<Vec<Part>, Unwritten> {
     if payload.is_empty() {
         payload.push(b'{');
     }
     payload.push(b'}');
+    match handler.redact {
+        [] => Ok(Vec::new()),
+        _ => redacted(payload, handler, shared),
+    }
 }
 
-/// Redacts a payload of a handler that has something to redact, and returns the parts that are to be sealed.
-pub(super) fn redacted(
+fn redacted(
     payload: &mut Vec<u8>,
     handler: &Handler,
     shared: Option<&Shared>,

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{Body, with_trailers};
 use crate::headers::{AGE, REPLAYED, TRUNCATED};
+use crate::recorded;
 
 /// An answer that can be recorded: status, headers, and the body byte for byte.
 ///
@@ -34,40 +33,22 @@ use crate::headers::{AGE, REPLAYED, TRUNCATED};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     status: u16,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<(String, Octets)>,
+    #[serde(
+        default,
+        skip_serializing_if = "HeaderMap::is_empty",
+        with = "recorded::headers"
+    )]
+    headers: HeaderMap,
     /// Where gRPC has its status.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    trailers: Vec<(String, Octets)>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "recorded::trailers"
+    )]
+    trailers: Option<Box<HeaderMap>>,
     /// `None` if the body was not kept.
-    body: Option<Octets>,
-}
-
-/// Bytes: as text where they are text, so that people can read them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Octets {
-    Text(String),
-    Base64(String),
-}
-
-impl From<&[u8]> for Octets {
-    fn from(bytes: &[u8]) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::Text(text.to_owned()),
-            Err(_) => Self::Base64(STANDARD.encode(bytes)),
-        }
-    }
-}
-
-impl Octets {
-    fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Text(text) => text.into(),
-            // This crate wrote it.
-            Self::Base64(text) => STANDARD.decode(text).unwrap_or_default().into(),
-        }
-    }
+    #[serde(with = "recorded::body")]
+    body: Option<Bytes>,
 }
 
 impl Answer {
@@ -85,23 +66,20 @@ impl Answer {
         Self::new(status, "text/plain; charset=utf-8", text.into())
     }
 
-    fn new(status: StatusCode, content_type: &str, body: String) -> Self {
+    fn new(status: StatusCode, content_type: &'static str, body: String) -> Self {
+        let content_type = HeaderValue::from_static(content_type);
         Self {
             status: status.as_u16(),
-            headers: vec![(
-                CONTENT_TYPE.to_string(),
-                Octets::Text(content_type.to_owned()),
-            )],
-            trailers: Vec::new(),
-            body: Some(Octets::Text(body)),
+            headers: HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
+            trailers: None,
+            body: Some(body.into()),
         }
     }
 
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
-        let value = Octets::from(value.as_bytes());
-        self.headers.push((name.to_string(), value));
+        self.headers.append(name, value.clone());
         self
     }
 
@@ -116,13 +94,14 @@ impl Answer {
         answer: &Parts,
         trailers: Option<&HeaderMap>,
         kept: &[HeaderName],
-        body: Option<&[u8]>,
+        body: Option<Bytes>,
     ) -> Self {
+        let trailers = trailers.map(|trailers| only(trailers, kept));
         Self {
             status: answer.status.as_u16(),
-            headers: recorded(&answer.headers, kept),
-            trailers: trailers.map_or_else(Vec::new, |trailers| recorded(trailers, kept)),
-            body: body.map(Octets::from),
+            headers: only(&answer.headers, kept),
+            trailers: trailers.filter(|it| !it.is_empty()).map(Box::new),
+            body,
         }
     }
 
@@ -134,11 +113,10 @@ impl Answer {
     /// Returns the answer as a response. One whose body was not kept says so.
     pub fn into_response(self) -> Response<Body> {
         let (status, was_kept) = (self.status(), self.has_body());
-        let body = self.body.map(Octets::into_bytes).unwrap_or_default();
-        let trailers = (!self.trailers.is_empty()).then(|| restored(self.trailers));
-        let mut response = Response::new(with_trailers(body, trailers));
+        let trailers = self.trailers.map(|trailers| *trailers);
+        let mut response = Response::new(with_trailers(self.body.unwrap_or_default(), trailers));
         *response.status_mut() = status;
-        *response.headers_mut() = restored(self.headers);
+        *response.headers_mut() = self.headers;
         if !was_kept {
             let yes = HeaderValue::from_static("true");
             response.headers_mut().insert(TRUNCATED, yes);
@@ -147,23 +125,10 @@ impl Answer {
     }
 }
 
-fn recorded(headers: &HeaderMap, kept: &[HeaderName]) -> Vec<(String, Octets)> {
-    let recorded = headers.iter().filter(|(name, _)| kept.contains(name));
-    recorded
-        .map(|(name, value)| (name.to_string(), Octets::from(value.as_bytes())))
+fn only(headers: &HeaderMap, kept: &[HeaderName]) -> HeaderMap {
+    let kept = headers.iter().filter(|(name, _)| kept.contains(name));
+    kept.map(|(name, value)| (name.clone(), value.clone()))
         .collect()
-}
-
-fn restored(recorded: Vec<(String, Octets)>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in recorded {
-        let name = HeaderName::try_from(name);
-        let value = HeaderValue::from_maybe_shared(value.into_bytes());
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.append(name, value);
-        }
-    }
-    headers
 }
 
 /// Says in the headers that an answer is a replay, and how old it is.

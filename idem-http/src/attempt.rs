@@ -77,7 +77,8 @@ where
         ),
         Read::TooLarge(body) => (None, None, body),
     };
-    let (kept, trailers) = (kept.as_deref(), trailers.as_ref());
+    let trailers = trailers.as_ref();
+    let failure = |body: Option<&[u8]>| options.failure(&parts, trailers, body);
     let said = parts.extensions.get().copied();
     let result = match said.unwrap_or_else(|| options.disposition(&parts, trailers, kept.is_some()))
     {
@@ -86,8 +87,8 @@ where
             Ok(Answer::recorded(&parts, trailers, headers, kept))
         }
         Disposition::Release => Err(Failure::Released),
-        Disposition::Outage => Err(Failure::Outage(options.failure(&parts, trailers, kept))),
-        Disposition::Fail => Err(Failure::Failed(options.failure(&parts, trailers, kept))),
+        Disposition::Outage => Err(Failure::Outage(failure(kept.as_deref()))),
+        Disposition::Fail => Err(Failure::Failed(failure(kept.as_deref()))),
     };
     live.put(Response::from_parts(parts, body));
     result

@@ -32,6 +32,8 @@ mod problem;
 #[cfg(feature = "server")]
 mod protocol;
 #[cfg(feature = "server")]
+mod recorded;
+#[cfg(feature = "server")]
 mod request;
 #[cfg(feature = "server")]
 mod rerun;

@@ -74,7 +74,8 @@ impl KeyedRequest {
     /// Reads what is stored.
     pub(crate) fn read(&self) -> ReadParts {
         let mut query = Query::new();
-        for pair in self.address().query().unwrap_or_default().split('&') {
+        let pairs = self.address().query().map(|query| query.split('&'));
+        for pair in pairs.into_iter().flatten() {
             let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
             for (name, value) in form_urlencoded::parse(pair.as_bytes()) {
                 let values = query.entry(decoded(name, raw_name)).or_default();
@@ -227,8 +228,10 @@ fn encoded(part: &str) -> String {
 fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
     let media_type = value.unwrap_or_default().split(';').next();
-    let media_type = media_type.unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || media_type.ends_with("+json")
+    let media_type = media_type.unwrap_or_default().trim();
+    let suffix = media_type.rsplit_once('+').map(|(_, suffix)| suffix);
+    media_type.eq_ignore_ascii_case("application/json")
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("json"))
 }
 
 /// Returns a body without the fields at a dotted path, which leads through arrays, too.

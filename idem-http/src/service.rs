@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::{BoxFuture, Either, ready, select};
 use http::header::{ACCEPT_ENCODING, HeaderName};
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::trace::TraceContext;
-use idem_runtime::{Error, Idem, watch_replay};
+use idem_runtime::{Error, HandlerCall, Idem, watch_replay};
 use serde::{Serialize, Serializer};
 use tower_service::Service;
 
@@ -42,24 +42,35 @@ const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-en
 struct Inside;
 
 /// What becomes of a request.
-pub(crate) enum Prepared<B> {
+pub(crate) enum Prepared<B, K> {
     /// The layer has no part in it.
     Pass(Request<B>),
     Refuse(Problem),
-    Run(Arc<KeyedRequest>),
+    Run(K),
+}
+
+/// A request that is run, and what its attempt, its letter and its client have in common.
+struct Exchange {
+    settings: Arc<Settings>,
+    request: KeyedRequest,
+    read: ReadParts,
+    start: Start,
+    live: Live,
 }
 
 /// What a letter of a request shows. It is made when it is written.
-struct Letter {
-    request: Arc<KeyedRequest>,
-    read: ReadParts,
-    options: Arc<Options>,
-}
+struct Letter(Arc<Exchange>);
 
 impl Serialize for Letter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let kept = &self.options.stored_headers;
-        self.request.stored(&self.read, kept).serialize(serializer)
+        let Exchange {
+            settings,
+            request,
+            read,
+            ..
+        } = &*self.0;
+        let kept = &settings.options.stored_headers;
+        request.stored(read, kept).serialize(serializer)
     }
 }
 
@@ -88,45 +99,31 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (settings, inner) = (Arc::clone(&self.settings), self.inner.clone());
-        Box::pin(async move {
-            let prepared = prepare(&settings.options, request).await;
-            respond(settings, inner, prepared).await
-        })
-    }
-}
-
-/// Returns what the client gets.
-pub(crate) async fn respond<S, B, R>(
-    settings: Arc<Settings>,
-    inner: S,
-    prepared: Prepared<B>,
-) -> Result<Response<Body>, S::Error>
-where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Display + Send + 'static,
-    B: From<Bytes> + Send + 'static,
-    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-{
-    match prepared {
-        Prepared::Pass(request) => Ok(send(inner, request).await?.map(boxed)),
-        Prepared::Refuse(problem) => Ok(settings.options.refuse(problem)),
-        Prepared::Run(request) => {
-            let (wait, clock) = (settings.options.wait, settings.idem.clock());
-            let options = Arc::clone(&settings.options);
-            let start = Arc::new(Start::default());
-            let answered = answered(settings, inner, request, Arc::clone(&start));
-            let longest = wait.map(|wait| clock.sleep(wait));
-            detached(&options, GoesOn::new(answered), &start, longest).await
+        match prepare(&settings.options, request) {
+            Prepared::Pass(request) => Box::pin(pass(inner, request)),
+            Prepared::Refuse(problem) => Box::pin(ready(Ok(settings.options.refuse(problem)))),
+            Prepared::Run((mut request, body)) => Box::pin(async move {
+                match whole(&settings.options, body).await {
+                    Ok(body) => request.body = body,
+                    Err(problem) => return Ok(settings.options.refuse(problem)),
+                }
+                run(settings, inner, request).await
+            }),
         }
     }
 }
 
-/// Reads the key, the scope and the body, in this order: what is refused costs nothing more.
-async fn prepare<B>(options: &Options, request: Request<B>) -> Prepared<B>
+/// Hands a request on that the layer has no part in.
+pub(crate) async fn pass<S, B, R>(inner: S, request: Request<B>) -> Result<Response<Body>, S::Error>
 where
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    S: Service<Request<B>, Response = Response<R>>,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
+    Ok(send(inner, request).await?.map(boxed))
+}
+
+/// Reads the key and the scope, in this order and before the body: what is refused costs nothing more.
+fn prepare<B>(options: &Options, request: Request<B>) -> Prepared<B, (KeyedRequest, B)> {
     if !options.methods.contains(request.method()) || is_inside(&request) {
         return Prepared::Pass(request);
     }
@@ -140,20 +137,27 @@ where
     let Some(scope) = options.scope.of(&parts) else {
         return Prepared::Refuse(Problem::no_principal());
     };
-    let limit = options.largest_request;
-    let body = match read(body, limit).await {
-        Ok(Read::Whole(body, _)) => body,
-        Ok(Read::TooLarge(_)) => return Prepared::Refuse(Problem::body_too_large(limit)),
-        Err(_) => return Prepared::Refuse(Problem::body_cut()),
-    };
     let request = KeyedRequest {
         scope,
         key,
         parts,
-        body,
+        body: Bytes::new(),
         compared: None,
     };
-    Prepared::Run(Arc::new(request))
+    Prepared::Run((request, body))
+}
+
+/// Reads all of a request's body.
+pub(crate) async fn whole<B>(options: &Options, body: B) -> Result<Bytes, Problem>
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let limit = options.largest_request;
+    match read(body, limit).await {
+        Ok(Read::Whole(body, _)) => Ok(body),
+        Ok(Read::TooLarge(_)) => Err(Problem::body_too_large(limit)),
+        Err(_) => Err(Problem::body_cut()),
+    }
 }
 
 /// Returns whether a layer outside of this one has the request.
@@ -161,35 +165,13 @@ pub(crate) fn is_inside<B>(request: &Request<B>) -> bool {
     request.extensions().get::<Inside>().is_some()
 }
 
-/// Runs the request, also if its client hangs up. One that has not started when `longest` is ready is
-/// given up.
-async fn detached<E: Send + 'static>(
-    options: &Options,
-    answered: GoesOn<Result<Response<Body>, E>>,
-    start: &Start,
-    longest: Option<BoxFuture<'static, ()>>,
-) -> Result<Response<Body>, E> {
-    let Some(longest) = longest else {
-        return answered.await;
-    };
-    match select(answered, longest).await {
-        Either::Left((answer, _)) => answer,
-        Either::Right(((), waiting)) if start.give_up() => {
-            // It waits for the first request, and its body can start no more.
-            waiting.give_up();
-            Ok(options.refuse(Problem::in_progress()))
-        }
-        Either::Right(((), running)) => running.await,
-    }
-}
-
-/// Calls the handler, and returns what the client gets.
-async fn answered<S, B, R>(
+/// Runs the request, also if its client hangs up, and returns what the client gets. One that has not
+/// started after the layer's `wait` is given up.
+pub(crate) fn run<S, B, R>(
     settings: Arc<Settings>,
     inner: S,
-    request: Arc<KeyedRequest>,
-    start: Arc<Start>,
-) -> Result<Response<Body>, S::Error>
+    request: KeyedRequest,
+) -> impl Future<Output = Result<Response<Body>, S::Error>> + Send
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
@@ -197,43 +179,86 @@ where
     B: From<Bytes> + Send + 'static,
     R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    let (idem, options) = (settings.idem.clone(), Arc::clone(&settings.options));
-    let call = of_request(idem.call(&settings.handler))
+    let read = request.read();
+    let exchange = Arc::new(Exchange {
+        settings,
+        request,
+        read,
+        start: Start::default(),
+        live: Live::default(),
+    });
+    let answered = GoesOn::new(answered(Arc::clone(&exchange), inner));
+    let Settings { options, idem, .. } = &*exchange.settings;
+    let Some(wait) = options.wait else {
+        return Either::Left(answered);
+    };
+    let longest = idem.clock().sleep(wait);
+    Either::Right(Box::pin(async move {
+        match select(answered, longest).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(((), waiting)) if exchange.start.give_up() => {
+                // It waits for the first request, and its body can start no more.
+                waiting.give_up();
+                Ok(exchange.settings.options.refuse(Problem::in_progress()))
+            }
+            Either::Right(((), running)) => running.await,
+        }
+    }))
+}
+
+/// Begins the call of a request: its key, what must match, and what its letter shows.
+fn call_of<E>(exchange: &Arc<Exchange>) -> HandlerCall<Failure<E>> {
+    let Exchange {
+        settings,
+        request,
+        read,
+        ..
+    } = &**exchange;
+    let call = of_request(settings.idem.call(&settings.handler))
         .key(&request.scope)
         .key(request.key.as_str())
         .trace(TraceContext::from_headers(&request.parts.headers));
-    let read = request.read();
     let call = match &request.compared {
-        None => call.fingerprint(&request.fingerprint(&read, &options.left_out)),
+        None => call.fingerprint(&request.fingerprint(read, &settings.options.left_out)),
         Some(bytes) => {
             let path = request.parts.uri.path();
             call.fingerprint(&(path, blake3::hash(bytes).as_bytes()))
         }
     };
-    let call = call.payload_later(Letter {
-        request: Arc::clone(&request),
-        read,
-        options: Arc::clone(&options),
-    });
-    let live = Arc::new(Live::default());
-    let attempt = {
-        let (live, options) = (Arc::clone(&live), Arc::clone(&options));
-        move || {
-            let request = handed_on(&request).map(B::from);
-            let (start, live) = (Arc::clone(&start), Arc::clone(&live));
-            let options = Arc::clone(&options);
-            let inner = inner.clone();
-            // In a box, because most of it is the handler's, and a replay has none.
-            Box::pin(async move {
-                if !start.begin() {
-                    return Err(Failure::Released);
-                }
-                attempt(&options, inner, request, &live).await
-            })
-        }
+    call.payload_later(Letter(Arc::clone(exchange)))
+}
+
+/// Calls the handler, and returns what the client gets.
+async fn answered<S, B, R>(exchange: Arc<Exchange>, inner: S) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Display + Send + 'static,
+    B: From<Bytes> + Send + 'static,
+    R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let call = call_of(&exchange);
+    let shared = Arc::clone(&exchange);
+    let attempt = move || {
+        let (exchange, inner) = (Arc::clone(&shared), inner.clone());
+        // In a box, because most of it is the handler's, and a replay has none.
+        Box::pin(async move {
+            let Exchange {
+                settings,
+                request,
+                start,
+                live,
+                ..
+            } = &*exchange;
+            if !start.begin() {
+                return Err(Failure::Released);
+            }
+            let request = handed_on(request).map(B::from);
+            attempt(&settings.options, inner, request, live).await
+        })
     };
     let (result, replayed) = watch_replay(call.run(attempt)).await;
-    let live = live.take();
+    let (live, options) = (exchange.live.take(), &exchange.settings.options);
     match (result, replayed) {
         (Ok(answer), Some(replayed)) => Ok(marked(options.recorded(answer), replayed.age)),
         (Ok(answer), None) => Ok(live.unwrap_or_else(|| options.recorded(answer))),
@@ -244,7 +269,9 @@ where
             Ok(live.unwrap_or_else(|| options.refuse(Problem::in_progress())))
         }
         (Err(Failure::Service(error)), _) => Err(error),
-        (Err(Failure::Idem(error)), _) => Ok(Box::pin(refused(&idem, &options, error)).await),
+        (Err(Failure::Idem(error)), _) => {
+            Ok(Box::pin(refused(&exchange.settings.idem, options, error)).await)
+        }
     }
 }
 

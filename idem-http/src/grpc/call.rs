@@ -1,22 +1,23 @@
 //! A call's method, key, scope and message.
 
-use std::sync::Arc;
-
 use bytes::{Buf, Bytes};
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderMap};
 
 use super::options::GrpcCall;
-use crate::body::{Body, Read, full, read};
+use crate::body::{Body, full};
 use crate::key::IdempotencyKey;
 use crate::layer::Options;
 use crate::problem::Problem;
 use crate::request::KeyedRequest;
-use crate::service::{Prepared, is_inside};
+use crate::service::{Prepared, is_inside, whole};
 
 /// Reads the key, the scope and the message, in this order where it can be: what is refused costs
 /// nothing more.
-pub(super) async fn prepare(options: &Options, request: Request<Body>) -> Prepared<Body> {
+pub(super) async fn prepare(
+    options: &Options,
+    request: Request<Body>,
+) -> Prepared<Body, KeyedRequest> {
     let path = request.uri().path();
     let grpc = match &options.grpc {
         Some(grpc) if is_grpc(request.headers()) && !is_inside(&request) => grpc,
@@ -40,11 +41,9 @@ pub(super) async fn prepare(options: &Options, request: Request<Body>) -> Prepar
     let Some(scope) = options.scope.of(&parts) else {
         return Prepared::Refuse(Problem::no_principal());
     };
-    let limit = options.largest_request;
-    let body = match read(body, limit).await {
-        Ok(Read::Whole(body, _)) => body,
-        Ok(Read::TooLarge(_)) => return Prepared::Refuse(Problem::body_too_large(limit)),
-        Err(_) => return Prepared::Refuse(Problem::body_cut()),
+    let body = match whole(options, body).await {
+        Ok(body) => body,
+        Err(problem) => return Prepared::Refuse(problem),
     };
     let message = match message(&body) {
         Ok(message) if message.is_compressed && grpc.reads_messages() => {
@@ -67,14 +66,13 @@ pub(super) async fn prepare(options: &Options, request: Request<Body>) -> Prepar
         },
     };
     let compared = grpc.fingerprint_of(call);
-    let request = KeyedRequest {
+    Prepared::Run(KeyedRequest {
         scope,
         key,
         parts,
         body,
         compared,
-    };
-    Prepared::Run(Arc::new(request))
+    })
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -18,7 +18,7 @@ use super::{RECORDED, STORED};
 use crate::body::{Body, BoxError, boxed};
 use crate::layer::{IdempotencyLayer, IdempotencyLayerBuilder, LayerError, Settings};
 use crate::order;
-use crate::service::respond;
+use crate::service::{Prepared, pass, run};
 
 /// Runs each unary call of gRPC with an idempotency key once, and replays its answer, trailers
 /// included, to duplicates: [`IdempotencyLayer`] for calls of gRPC.
@@ -105,8 +105,11 @@ where
         let (settings, inner) = (Arc::clone(&self.settings), self.inner.clone());
         Box::pin(async move {
             let request = request.map(boxed);
-            let prepared = prepare(&settings.options, request).await;
-            respond(settings, inner, prepared).await
+            match prepare(&settings.options, request).await {
+                Prepared::Pass(request) => Box::pin(pass(inner, request)).await,
+                Prepared::Refuse(problem) => Ok(settings.options.refuse(problem)),
+                Prepared::Run(request) => run(settings, inner, request).await,
+            }
         })
     }
 }

@@ -28,7 +28,7 @@ pub(crate) mod wait;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 pub use attempt::{Attempt, attempt, found_existing};
 pub(crate) use attempt::{Frame, enqueue, trace};
@@ -191,38 +191,59 @@ where
 
     /// Runs the body once and records how it ended.
     pub async fn run<F: Future<Output = R>>(&mut self, mut body: Pin<&mut F>) {
-        let Some(drive) = self.unfinished() else {
-            return;
-        };
-        let Some(mut run) = drive.start(drive.handler().timeout) else {
-            return;
-        };
-        let mut returned = None;
-        let ended = poll_fn(|context| {
-            run.poll(context, &mut |context| match body.as_mut().poll(context) {
-                Poll::Ready(result) => {
-                    returned = Some(result);
-                    true
-                }
-                Poll::Pending => false,
+        // What the body needs, the rest of this future does not hold.
+        let ran = {
+            let Some(drive) = self.unfinished() else {
+                return;
+            };
+            let Some(mut run) = drive.start(drive.handler().timeout) else {
+                return;
+            };
+            let mut returned = None;
+            let ended = poll_fn(|context| {
+                run.poll(context, &mut |context| match body.as_mut().poll(context) {
+                    Poll::Ready(result) => {
+                        returned = Some(result);
+                        true
+                    }
+                    Poll::Pending => false,
+                })
             })
-        })
-        .await;
+            .await;
+            (run, ended, returned)
+        };
+        let (run, ended, returned) = ran;
         self.record(run, ended, returned).await;
     }
 
     /// Records how the body ended.
-    async fn record(&mut self, run: Run, ended: BodyEnd, returned: Option<R>) {
+    ///
+    /// It is no `async fn`: that would hold its arguments beside what it makes of them, and callers have
+    /// it in their futures.
+    fn record(
+        &mut self,
+        run: Run,
+        ended: BodyEnd,
+        returned: Option<R>,
+    ) -> impl Future<Output = ()> {
+        let mut own = self.ends(run, ended, returned);
+        poll_fn(move |context| {
+            if let Some(drive) = self.unfinished() {
+                let caller = ready!(drive.poll_caller_result(context));
+                self.end_attempt(caller, own.take());
+            }
+            Poll::Ready(())
+        })
+    }
+
+    /// Begins to report how the body ended, and returns its own result for the caller.
+    fn ends(&mut self, run: Run, ended: BodyEnd, returned: Option<R>) -> Option<R> {
         let artifacts = run.artifacts();
         // The lease is not renewed past the body.
         drop(run);
         let (result, own) = self.report(ended, returned, artifacts);
-        let Some(drive) = self.unfinished() else {
-            return;
-        };
-        drive.report(result);
-        let caller = poll_fn(|context| drive.poll_caller_result(context)).await;
-        self.end_attempt(caller, own);
+        self.unfinished()?.report(result);
+        own
     }
 
     /// [`next`](Self::next) for a sync handler.
@@ -242,14 +263,11 @@ where
         let Some(run) = drive.start(None) else { return };
         let (mut body, mut returned) = (Some(body), None);
         let ended = run.run_blocking(&mut || returned = body.take().map(|body| body()));
-        let artifacts = run.artifacts();
-        drop(run);
-        let (result, own) = self.report(ended, returned, artifacts);
-        let Some(drive) = self.unfinished() else {
-            return;
-        };
-        let caller = drive.report_blocking(result);
-        self.end_attempt(caller, own);
+        let own = self.ends(run, ended, returned);
+        if let Some(drive) = self.unfinished() {
+            let caller = drive.caller_result_blocking();
+            self.end_attempt(caller, own);
+        }
     }
 
     /// Returns what the caller gets. `next` has returned false, so there is a result.

@@ -1,10 +1,14 @@
 //! Whether a call was answered with the result of an earlier one, and of when it is.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
+use tokio::task::futures::TaskLocalFuture;
 
 use super::attempt::Frame;
 use super::machine::Drive;
@@ -18,9 +22,10 @@ tokio::task_local! {
 }
 
 /// A future whose calls are watched.
+#[derive(Default)]
 struct Watch {
     /// The body that it is awaited in. Calls of bodies within it are not its own.
-    within: Option<Arc<Frame>>,
+    within: OnceLock<Option<Arc<Frame>>>,
     replayed: Mutex<Option<(Idem, Timestamp)>>,
 }
 
@@ -59,18 +64,35 @@ pub struct Replayed {
 /// # Ok::<(), Error>(()) }).await?;
 /// # Ok(()) }
 /// ```
-pub async fn watch_replay<F: Future>(future: F) -> (F::Output, Option<Replayed>) {
-    let watch = Arc::new(Watch {
-        within: Frame::current(),
-        replayed: Mutex::default(),
-    });
-    let output = WATCH.scope(Arc::clone(&watch), future).await;
-    let replayed = watch.replayed.lock().take();
-    let replayed = replayed.map(|(idem, recorded_at)| Replayed {
-        recorded_at,
-        age: until(idem.shared().clock.now(), recorded_at),
-    });
-    (output, replayed)
+pub fn watch_replay<F: Future>(future: F) -> impl Future<Output = (F::Output, Option<Replayed>)> {
+    let watch = Arc::new(Watch::default());
+    let future = WATCH.scope(Arc::clone(&watch), future);
+    Watched { watch, future }
+}
+
+pin_project! {
+    /// An `async fn` would hold the future twice: as its argument, and where it awaits it.
+    struct Watched<F> {
+        watch: Arc<Watch>,
+        #[pin]
+        future: TaskLocalFuture<Arc<Watch>, F>,
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = (F::Output, Option<Replayed>);
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        this.watch.within.get_or_init(Frame::current);
+        let output = ready!(this.future.poll(context));
+        let replayed = this.watch.replayed.lock().take();
+        let replayed = replayed.map(|(idem, recorded_at)| Replayed {
+            recorded_at,
+            age: until(idem.shared().clock.now(), recorded_at),
+        });
+        Poll::Ready((output, replayed))
+    }
 }
 
 impl Drive {
@@ -81,9 +103,9 @@ impl Drive {
         }
         // Most calls are not watched.
         let _ = WATCH.try_with(|watch| {
-            let within = Frame::current();
-            let is_own = watch.within.as_ref().map(Arc::as_ptr) == within.as_ref().map(Arc::as_ptr);
-            if is_own {
+            let (begun, now) = (watch.within.get(), Frame::current());
+            let begun = begun.and_then(Option::as_ref);
+            if begun.map(Arc::as_ptr) == now.as_ref().map(Arc::as_ptr) {
                 *watch.replayed.lock() = Some((self.idem().clone(), recorded.at));
             }
         });

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use super::blocking::block_on;
 use super::machine::{Drive, State};
 use super::recorded::Recorded;
-use super::report::{AfterReport, AttemptResult, PendingReport};
+use super::report::{AfterReport, PendingReport};
 use crate::clock::until;
 use crate::delivery::Verdict;
 use crate::error::Error;
@@ -94,10 +94,8 @@ impl Drive {
         }
     }
 
-    /// [`report`](Self::report) and [`poll_caller_result`](Self::poll_caller_result) for a sync
-    /// handler.
-    pub(super) fn report_blocking(&mut self, result: AttemptResult) -> CallerResult {
-        self.report(result);
+    /// [`poll_caller_result`](Self::poll_caller_result) for a sync handler.
+    pub(super) fn caller_result_blocking(&mut self) -> CallerResult {
         block_on(poll_fn(|context| self.poll_caller_result(context)))
     }
 

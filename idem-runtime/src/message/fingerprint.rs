@@ -59,8 +59,8 @@ impl Hasher {
 
     /// Adds one JSON text, as serde_json writes and keeps them.
     pub(crate) fn push(&mut self, json: &[u8]) -> Result<(), Unprintable> {
-        // A comma is added to every object and array that is not empty.
-        self.canonical.reserve(json.len() + json.len() / 8 + 8);
+        // A comma is added to every object and array that is not empty, and what is sorted is there twice.
+        self.canonical.reserve(2 * json.len() + 8);
         let mut reader = Reader {
             json,
             at: 0,

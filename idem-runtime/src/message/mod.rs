@@ -259,11 +259,10 @@ impl CallBuilder {
 
     fn check(&mut self) -> Result<CallRequest, Error> {
         let later = self.take_later();
-        let hidden = match later {
-            None => self.end_payload(),
-            Some(_) => Vec::new(),
+        let (hidden, payload): (_, Arc<[u8]>) = match later {
+            None => (self.end_payload(), self.buffer.as_slice().into()),
+            Some(_) => Default::default(),
         };
-        let payload: Arc<[u8]> = self.buffer.as_slice().into();
         let fingerprint = self.hashed(&payload);
         let handler = || self.name.to_string();
         let unwritten = match self.error.take() {

@@ -1,13 +1,12 @@
 //! One attempt: the inner service's answer, and what it means for the key.
 
-use std::future::poll_fn;
-
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use http_body::Body as HttpBody;
 use idem_runtime::HandlerCall;
 use parking_lot::Mutex;
+use tower::ServiceExt;
 use tower_service::Service;
 
 use crate::answer::Answer;
@@ -58,7 +57,7 @@ where
         live.put(options.refuse(Problem::overloaded()));
         return Err(Failure::Released);
     };
-    let response = send(inner, request).await.map_err(Failure::Service)?;
+    let response = inner.oneshot(request).await.map_err(Failure::Service)?;
     let (parts, body) = response.into_parts();
     let is_streamed = parts.extensions.get::<Streamed>().is_some()
         || (body.size_hint().exact().is_none() && is_stream(&parts.headers));
@@ -92,15 +91,6 @@ where
     };
     live.put(Response::from_parts(parts, body));
     result
-}
-
-/// Calls the inner service once it is ready.
-pub(crate) async fn send<S: Service<Request<B>>, B>(
-    mut inner: S,
-    request: Request<B>,
-) -> Result<S::Response, S::Error> {
-    poll_fn(|context| inner.poll_ready(context)).await?;
-    inner.call(request).await
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {

@@ -15,10 +15,11 @@ use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::trace::TraceContext;
 use idem_runtime::{Error, HandlerCall, Idem, watch_replay};
 use serde::{Serialize, Serializer};
+use tower::ServiceExt;
 use tower_service::Service;
 
 use crate::answer::mark;
-use crate::attempt::{Live, attempt, of_request, send};
+use crate::attempt::{Live, attempt, of_request};
 use crate::body::{Body, BoxError, Read, boxed, read};
 use crate::failure::Failure;
 use crate::goes_on::GoesOn;
@@ -119,7 +120,7 @@ where
     S: Service<Request<B>, Response = Response<R>>,
     R: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
-    Ok(send(inner, request).await?.map(boxed))
+    Ok(inner.oneshot(request).await?.map(boxed))
 }
 
 /// Reads the key and the scope, in this order and before the body: what is refused costs nothing more.

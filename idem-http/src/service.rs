@@ -334,3 +334,47 @@ impl Start {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::layer::IdempotencyLayer;
+    use crate::scope::Scope;
+
+    /// The largest block that glibc's malloc keeps for each thread, in bytes.
+    const CACHED: usize = 1032;
+
+    #[tokio::test]
+    async fn the_futures_of_a_request_fit_the_allocators_cache() {
+        let idem = idem_runtime::testing::temporary().unwrap();
+        let layer = IdempotencyLayer::builder(&idem, "orders", Scope::public());
+        let settings = layer.build().unwrap().0;
+        let inner = tower::service_fn(async |_: Request<Full<Bytes>>| {
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+        let request = || {
+            let request = Request::post("/orders").header("idempotency-key", "A-1001");
+            request.body(Full::<Bytes>::default()).unwrap()
+        };
+
+        let whole = Idempotency::new(Arc::clone(&settings), inner).call(request());
+        assert!(size_of_val(&*whole) <= CACHED, "{}", size_of_val(&*whole));
+
+        let Prepared::Run((request, _)) = prepare(&settings.options, request()) else {
+            panic!("a request with a key is run");
+        };
+        let exchange = Arc::new(Exchange {
+            read: request.read(),
+            request,
+            settings,
+            start: Start::default(),
+            live: Live::default(),
+        });
+        let run = answered::<_, Full<Bytes>, _>(exchange, inner);
+        assert!(size_of_val(&run) <= CACHED, "{}", size_of_val(&run));
+    }
+}

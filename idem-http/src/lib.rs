@@ -18,6 +18,8 @@ mod disposition;
 #[cfg(feature = "server")]
 mod endpoint;
 #[cfg(feature = "server")]
+mod exchange;
+#[cfg(feature = "server")]
 mod failure;
 #[cfg(feature = "server")]
 mod goes_on;

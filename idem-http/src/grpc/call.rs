@@ -6,11 +6,12 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 
 use super::options::GrpcCall;
 use crate::body::{Body, full};
+use crate::exchange::is_inside;
 use crate::key::IdempotencyKey;
 use crate::layer::Options;
 use crate::problem::Problem;
 use crate::request::KeyedRequest;
-use crate::service::{Prepared, is_inside, whole};
+use crate::service::{Prepared, whole};
 
 /// Reads the key, the scope and the message, in this order where it can be: what is refused costs
 /// nothing more.

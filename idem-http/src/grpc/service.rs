@@ -16,9 +16,10 @@ use super::call::prepare;
 use super::options::{Grpc, check};
 use super::{RECORDED, STORED};
 use crate::body::{Body, BoxError, boxed};
+use crate::exchange::run;
 use crate::layer::{IdempotencyLayer, IdempotencyLayerBuilder, LayerError, Settings};
 use crate::order;
-use crate::service::{Prepared, pass, run};
+use crate::service::{Prepared, pass};
 
 /// Runs each unary call of gRPC with an idempotency key once, and replays its answer, trailers
 /// included, to duplicates: [`IdempotencyLayer`] for calls of gRPC.

@@ -142,7 +142,7 @@ fn another_content_under_the_same_key() {
 #[test]
 fn one_of_two_contents_wins() {
     let won = || {
-        contended()
+        contended(Handler::Plain)
             .told(Answer::Reused)
             .starts_with(1, 1, 10)
             .ends(10, Ended::Ok(digest(10)))
@@ -155,6 +155,34 @@ fn one_of_two_contents_wins() {
     won()
         .told(ok)
         .left_done(10)
+        .breaks(Rule::Doubled, "the result of another content");
+}
+
+#[test]
+fn after_a_redrive_existing_finds_the_effect_of_another_content() {
+    let crashed = |handler| {
+        contended(handler)
+            .fails(1, 1)
+            .fails(2, 2)
+            .fails(3, 3)
+            .fails(4, 4)
+            .works(5, 5)
+            .killed()
+    };
+    let ok = Answer::Ok {
+        token: 5,
+        digest: digest(5),
+    };
+    let outcomes = ["failed", "failed", "failed", "failed", "crashed"];
+    crashed(Handler::Existing)
+        .redriven("A", 5)
+        .letter("A", "redriven", "budget_spent", &outcomes)
+        .told_with(1, ok.clone())
+        .left_done(6)
+        .holds();
+    crashed(Handler::Existing)
+        .told_with(1, ok)
+        .left_done(6)
         .breaks(Rule::Doubled, "the result of another content");
 }
 

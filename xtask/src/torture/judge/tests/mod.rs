@@ -35,12 +35,12 @@ fn journal_on(ledger: Ledger, handler: Handler) -> Journal {
 }
 
 /// Returns a journal in which two contents are delivered under one key.
-fn contended() -> Journal {
+fn contended(handler: Handler) -> Journal {
     let mut judge = Judge::default();
-    judge.delivered(N, Handler::Plain, true);
+    judge.delivered(N, handler, true);
     Journal {
         judge,
-        handler: Handler::Plain,
+        handler,
         process: 1,
     }
 }

@@ -281,7 +281,7 @@ fn an_end_without_a_start() {
 
 #[test]
 fn with_another_content() {
-    let wrong = contended()
+    let wrong = contended(Handler::Plain)
         .fails(1, 10)
         .starts_with(1, 2, 11)
         .ends(11, Ended::Ok(digest(11)));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{Body, with_trailers};
 use crate::headers::{AGE, REPLAYED, TRUNCATED};
-use crate::recorded;
+use crate::recorded::{self, Headers};
 
 /// An answer that can be recorded: status, headers, and the body byte for byte.
 ///
@@ -33,19 +33,11 @@ use crate::recorded;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     status: u16,
-    #[serde(
-        default,
-        skip_serializing_if = "HeaderMap::is_empty",
-        with = "recorded::headers"
-    )]
-    headers: HeaderMap,
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    headers: Headers,
     /// Where gRPC has its status.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        with = "recorded::trailers"
-    )]
-    trailers: Option<Box<HeaderMap>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trailers: Option<Box<Headers>>,
     /// `None` if the body was not kept.
     #[serde(with = "recorded::body")]
     body: Option<Bytes>,
@@ -70,7 +62,7 @@ impl Answer {
         let content_type = HeaderValue::from_static(content_type);
         Self {
             status: status.as_u16(),
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, content_type)]),
+            headers: Headers(HeaderMap::from_iter([(CONTENT_TYPE, content_type)])),
             trailers: None,
             body: Some(body.into()),
         }
@@ -79,7 +71,7 @@ impl Answer {
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
-        self.headers.append(name, value.clone());
+        self.headers.0.append(name, value.clone());
         self
     }
 
@@ -113,10 +105,10 @@ impl Answer {
     /// Returns the answer as a response. One whose body was not kept says so.
     pub fn into_response(self) -> Response<Body> {
         let (status, was_kept) = (self.status(), self.has_body());
-        let trailers = self.trailers.map(|trailers| *trailers);
+        let trailers = self.trailers.map(|trailers| trailers.0);
         let mut response = Response::new(with_trailers(self.body.unwrap_or_default(), trailers));
         *response.status_mut() = status;
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = self.headers.0;
         if !was_kept {
             let yes = HeaderValue::from_static("true");
             response.headers_mut().insert(TRUNCATED, yes);
@@ -125,10 +117,10 @@ impl Answer {
     }
 }
 
-fn only(headers: &HeaderMap, kept: &[HeaderName]) -> HeaderMap {
+fn only(headers: &HeaderMap, kept: &[HeaderName]) -> Headers {
     let kept = headers.iter().filter(|(name, _)| kept.contains(name));
-    kept.map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+    Headers(kept.collect())
 }
 
 /// Says in the headers that an answer is a replay, and how old it is.

@@ -51,14 +51,10 @@ struct Letter(Arc<Exchange>);
 
 impl Serialize for Letter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Exchange {
-            settings,
-            request,
-            read,
-            ..
-        } = &*self.0;
-        let kept = &settings.options.stored_headers;
-        request.stored(read, kept).serialize(serializer)
+        let exchange = &*self.0;
+        let kept = &exchange.settings.options.stored_headers;
+        let stored = exchange.request.stored(&exchange.read, kept);
+        stored.serialize(serializer)
     }
 }
 
@@ -105,18 +101,13 @@ where
 
 /// Begins the call of a request: its key, what must match, and what its letter shows.
 fn call_of<E>(exchange: &Arc<Exchange>) -> HandlerCall<Failure<E>> {
-    let Exchange {
-        settings,
-        request,
-        read,
-        ..
-    } = &**exchange;
+    let (settings, request) = (&exchange.settings, &exchange.request);
     let call = of_request(settings.idem.call(&settings.handler))
         .key(&request.scope)
         .key(request.key.as_str())
         .trace(TraceContext::from_headers(&request.parts.headers));
     let call = match &request.compared {
-        None => call.fingerprint(&request.fingerprint(read, &settings.options.left_out)),
+        None => call.fingerprint(&request.fingerprint(&exchange.read, &settings.options.left_out)),
         Some(bytes) => {
             let path = request.parts.uri.path();
             call.fingerprint(&(path, blake3::hash(bytes).as_bytes()))

@@ -2,11 +2,14 @@
 //! them.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes in a record.
 #[derive(Serialize, Deserialize)]
@@ -57,79 +60,52 @@ pub(crate) mod body {
 }
 
 /// Headers: a list of names and values.
-pub(crate) mod headers {
-    use std::borrow::Cow;
-    use std::fmt;
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Headers(pub(crate) HeaderMap);
 
-    use http::{HeaderMap, HeaderName, HeaderValue};
-    use serde::de::{SeqAccess, Visitor};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::Octets;
-
-    #[derive(Deserialize)]
-    struct Header<'r>(#[serde(borrow)] Cow<'r, str>, #[serde(borrow)] Octets<'r>);
-
-    struct Headers;
-
-    impl<'r> Visitor<'r> for Headers {
-        type Value = HeaderMap;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of headers")
-        }
-
-        fn visit_seq<A: SeqAccess<'r>>(self, mut seq: A) -> Result<HeaderMap, A::Error> {
-            let mut headers = HeaderMap::new();
-            while let Some(Header(name, value)) = seq.next_element()? {
-                let name = HeaderName::from_bytes(name.as_bytes());
-                let value = HeaderValue::from_maybe_shared(value.into_bytes());
-                if let (Ok(name), Ok(value)) = (name, value) {
-                    headers.append(name, value);
-                }
-            }
-            Ok(headers)
-        }
+impl Headers {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
+}
 
-    pub(crate) fn serialize<S: Serializer>(
-        headers: &HeaderMap,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        let headers = headers.iter();
+impl Serialize for Headers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let headers = self.0.iter();
         serializer.collect_seq(
             headers.map(|(name, value)| (name.as_str(), Octets::new(value.as_bytes()))),
         )
     }
+}
 
-    pub(crate) fn deserialize<'r, D: Deserializer<'r>>(
-        deserializer: D,
-    ) -> Result<HeaderMap, D::Error> {
-        deserializer.deserialize_seq(Headers)
+impl<'r> Deserialize<'r> for Headers {
+    fn deserialize<D: Deserializer<'r>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(List)
     }
 }
 
-/// Trailers, which most answers have none of.
-pub(crate) mod trailers {
-    use http::HeaderMap;
-    use serde::{Deserializer, Serializer};
+/// Reads headers from a list.
+struct List;
 
-    use super::headers;
+#[derive(Deserialize)]
+struct Header<'r>(#[serde(borrow)] Cow<'r, str>, #[serde(borrow)] Octets<'r>);
 
-    #[expect(clippy::ref_option, reason = "serde hands over the field")]
-    pub(crate) fn serialize<S: Serializer>(
-        trailers: &Option<Box<HeaderMap>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match trailers {
-            Some(trailers) => headers::serialize(trailers, serializer),
-            None => serializer.serialize_none(),
-        }
+impl<'r> Visitor<'r> for List {
+    type Value = Headers;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of headers")
     }
 
-    pub(crate) fn deserialize<'r, D: Deserializer<'r>>(
-        deserializer: D,
-    ) -> Result<Option<Box<HeaderMap>>, D::Error> {
-        headers::deserialize(deserializer).map(|trailers| Some(Box::new(trailers)))
+    fn visit_seq<A: SeqAccess<'r>>(self, mut seq: A) -> Result<Headers, A::Error> {
+        let mut headers = HeaderMap::new();
+        while let Some(Header(name, value)) = seq.next_element()? {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            let value = HeaderValue::from_maybe_shared(value.into_bytes());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.append(name, value);
+            }
+        }
+        Ok(Headers(headers))
     }
 }

@@ -107,6 +107,7 @@ where
         Box::pin(async move {
             let request = request.map(boxed);
             match prepare(&settings.options, request).await {
+                // In a box, so that the others need no room for it.
                 Prepared::Pass(request) => Box::pin(pass(inner, request)).await,
                 Prepared::Refuse(problem) => Ok(settings.options.refuse(problem)),
                 Prepared::Run(request) => run(settings, inner, request).await,

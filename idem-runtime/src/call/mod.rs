@@ -192,7 +192,7 @@ where
     /// Runs the body once and records how it ended.
     pub async fn run<F: Future<Output = R>>(&mut self, mut body: Pin<&mut F>) {
         // What the body needs, the rest of this future does not hold.
-        let ran = {
+        let (run, ended, returned) = {
             let Some(drive) = self.unfinished() else {
                 return;
             };
@@ -212,7 +212,6 @@ where
             .await;
             (run, ended, returned)
         };
-        let (run, ended, returned) = ran;
         self.record(run, ended, returned).await;
     }
 

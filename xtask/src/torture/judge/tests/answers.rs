@@ -160,8 +160,8 @@ fn one_of_two_contents_wins() {
 
 #[test]
 fn after_a_redrive_existing_finds_the_effect_of_another_content() {
-    let crashed = |handler| {
-        contended(handler)
+    let crashed = || {
+        contended(Handler::Existing)
             .fails(1, 1)
             .fails(2, 2)
             .fails(3, 3)
@@ -174,13 +174,13 @@ fn after_a_redrive_existing_finds_the_effect_of_another_content() {
         digest: digest(5),
     };
     let outcomes = ["failed", "failed", "failed", "failed", "crashed"];
-    crashed(Handler::Existing)
+    crashed()
         .redriven("A", 5)
         .letter("A", "redriven", "budget_spent", &outcomes)
         .told_with(1, ok.clone())
         .left_done(6)
         .holds();
-    crashed(Handler::Existing)
+    crashed()
         .told_with(1, ok)
         .left_done(6)
         .breaks(Rule::Doubled, "the result of another content");

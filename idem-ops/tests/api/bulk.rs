@@ -5,18 +5,20 @@
     reason = "a helper that cannot go on fails its test"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use idem_ops::service::{
     AuditAction, AuditPage, BulkJob, BulkPage, BulkState, GroupPage, LetterPage, Outcome,
 };
-use idem_runtime::Filter;
 use idem_runtime::ledger::NoteChange;
 use idem_runtime::testing::ManualClock;
+use idem_runtime::{Error, Filter, idempotent};
 use serde_json::json;
+use tokio::sync::Barrier;
 
-use crate::common::within;
-use crate::place::{Place, PlaceOrder, Shelf, place_order};
+use crate::common::{until, within};
+use crate::place::{OrderError, Place, PlaceOrder, Shelf, place_order};
 
 /// Letters with a mended payload, so that a run succeeds.
 async fn mended(place: &Place, count: usize) {
@@ -111,6 +113,53 @@ async fn a_group_of_500_is_run_at_a_rate_through_a_restart_and_each_lands_once()
         500
     );
     assert_eq!(entries.last().unwrap().what, AuditAction::StartRedrive);
+}
+
+#[idempotent(name = "bulk.waits", key = "id", retries = 0, skip(gate))]
+async fn waits(id: u32, gate: Arc<Barrier>) -> Result<(), OrderError> {
+    gate.wait().await;
+    gate.wait().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_that_meet_a_closing_service_are_taken_again_after_its_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::open(folder.path()).await;
+    mended(&place, 3).await;
+    let gate = Arc::new(Barrier::new(2));
+    let (idem, held) = (place.idem.clone(), waits(1, Arc::clone(&gate)));
+    let call = tokio::spawn(async move { idem.scope(held).await });
+    within(gate.wait()).await;
+    let idem = place.idem.clone();
+    let closing = tokio::spawn(async move { idem.close().await });
+    let is_refused = async || {
+        let call = place.order("A-new", 1).await;
+        matches!(call, Err(OrderError::Idem(Error::Closed { .. })))
+    };
+    until(is_refused, |refused| *refused).await;
+    let asked =
+        json!({ "selection": { "filter": {} }, "rate": 100.0, "deed": "run", "why": "typos" });
+    let bulk: BulkJob = place.post("/api/v1/bulk", asked).await.json();
+    until(
+        async || place.get("/api/v1/audit").await.json::<AuditPage>(),
+        |page| {
+            page.entries
+                .iter()
+                .any(|entry| entry.what == AuditAction::Run)
+        },
+    )
+    .await;
+    within(gate.wait()).await;
+    call.await.unwrap().unwrap();
+    closing.await.unwrap().unwrap();
+    place.stop().await;
+
+    let place = Place::open(folder.path()).await;
+    let end = place
+        .bulk_until(bulk.id, |bulk| bulk.state == BulkState::Finished)
+        .await;
+    assert_eq!((end.done, end.failed, end.skipped), (3, 0, 0), "{end:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,7 @@ use crate::idem::Idem;
 use crate::idem::current;
 use crate::json::Json;
 use crate::json::problem::from_json;
+use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Phase, Record, Settlement};
 use crate::trace;
 
@@ -121,7 +122,9 @@ impl DeadLetters {
     /// # Errors
     /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::Redacted`],
     /// [`LetterError::Sealed`], [`LetterError::Incomplete`], [`LetterError::NoHandler`],
-    /// [`LetterError::PayloadUnfit`], or [`LetterError::Ledger`]. A failure of the handler itself is [`RunOutcome::Failed`].
+    /// [`LetterError::PayloadUnfit`], or [`LetterError::Ledger`], also when the [`Idem`] was closed
+    /// before the handler ran, or between two attempts. A failure of the handler itself is
+    /// [`RunOutcome::Failed`].
     pub async fn run(&self, id: &DeadLetterId) -> Result<RunOutcome, LetterError> {
         let letter = self.known(id).await?;
         let payload = letter.payload.clone();
@@ -220,8 +223,10 @@ impl DeadLetters {
                 }
                 Err(error) => error,
             };
+            let closing = self.shared().refuses_calls();
             let open = match self.idem.record(&record).await? {
                 Some(Record::Live(live)) => match live.phase {
+                    Phase::Waiting { .. } if closing => return Err(LedgerError::Closed.into()),
                     Phase::Waiting { until: at, .. } if redriving.begun() => {
                         let clock = &self.shared().clock;
                         drop(turn.take());
@@ -238,6 +243,11 @@ impl DeadLetters {
                 },
                 None => None,
             };
+            let is_untouched = open == Some(letter.id) && !redriving.unread;
+            if closing && (is_untouched || !redriving.begun()) {
+                // The closing refused the call, which is no failure of the message.
+                return Err(LedgerError::Closed.into());
+            }
             return Ok(Some(RunOutcome::Failed {
                 error,
                 letter: open,

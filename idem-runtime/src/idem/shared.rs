@@ -327,12 +327,17 @@ impl Shared {
     pub(crate) fn enter(self: &Arc<Self>) -> Option<RunningCall> {
         self.running.fetch_add(1, Ordering::SeqCst);
         let call = RunningCall(Arc::clone(self));
-        (!self.closed.load(Ordering::SeqCst)).then_some(call)
+        (!self.refuses_calls()).then_some(call)
     }
 
     /// Admits no more calls.
     pub(crate) fn refuse_calls(&self) {
         self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns whether calls are refused, as the closing has begun.
+    pub(crate) fn refuses_calls(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Returns a number for a claim that no earlier one of this instance had.
@@ -394,7 +399,7 @@ pub(crate) struct RunningCall(Arc<Shared>);
 impl Drop for RunningCall {
     fn drop(&mut self) {
         let last = self.0.running.fetch_sub(1, Ordering::SeqCst) == 1;
-        if last && self.0.closed.load(Ordering::SeqCst) {
+        if last && self.0.refuses_calls() {
             self.0.idle.notify_waiters();
         }
     }

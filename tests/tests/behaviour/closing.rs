@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use idem_runtime::dead_letters::{AttemptOutcome, LetterError};
 use idem_runtime::error::CloseError;
 use idem_runtime::ledger::LedgerError;
 use idem_runtime::testing::{
     LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on, temporary,
     temporary_with,
 };
-use idem_runtime::{Error, Idem, dead_letters::AttemptOutcome, idempotent};
+use idem_runtime::{Error, Idem, idempotent};
 use tokio::sync::watch;
 
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
@@ -187,6 +188,84 @@ async fn letters_cannot_be_acted_on_afterwards_and_it_says_why() {
     }
     let error = letters.redrive(&id).await.unwrap_err();
     assert!(format!("{error:#}").contains("closed"), "{error:#}");
+}
+
+#[idempotent(name = "closing.fails", key = "_id", retries = 0)]
+fn fails(_id: u32) -> Result<u32, Oops> {
+    Err(Oops::own("no"))
+}
+
+#[idempotent(
+    name = "closing.fails_twice",
+    key = "_id",
+    retries = 1,
+    retry = "redeliver",
+    backoff(initial = "1s")
+)]
+fn fails_twice(_id: u32) -> Result<u32, Oops> {
+    Err(Oops::own("no"))
+}
+
+#[tokio::test]
+async fn a_letter_whose_run_it_refuses_stays_open_and_the_run_is_no_failure() {
+    let (idem, body) = (temporary().unwrap(), Body::shut());
+    idem.register_handler("closing.fails", async |id: u32| fails(id));
+    idem.scope(async {
+        fails(7).unwrap_err();
+        let letter = only_letter(&idem).await;
+        let mut running = Box::pin(run(1, &body));
+        body.holds(&mut running, 1).await;
+        let mut closing = Box::pin(idem.close());
+        assert!(poll_once(closing.as_mut()).await.is_none());
+        let error = idem.dead_letters().run(&letter.id).await.unwrap_err();
+        assert!(is_closed(&error), "{error:?}");
+        assert_eq!(only_letter(&idem).await, letter);
+        body.let_go();
+        let (result, closed) = soon(async { tokio::join!(running, closing) }).await;
+        assert_eq!(result.unwrap(), 1);
+        closed.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_letter_is_run_no_further_than_the_attempt_that_it_meets() {
+    let clock = ManualClock::default();
+    let (idem, body) = (
+        temporary_with(Idem::builder().clock(Arc::new(clock.clone()))).unwrap(),
+        Body::shut(),
+    );
+    idem.register_handler("closing.fails_twice", async |id: u32| fails_twice(id));
+    idem.scope(async {
+        fails_twice(7).unwrap_err();
+        clock.advance(Duration::from_secs(1));
+        fails_twice(7).unwrap_err();
+        let letter = only_letter(&idem).await;
+        let mut running = Box::pin(run(1, &body));
+        body.holds(&mut running, 1).await;
+        let letters = idem.dead_letters();
+        let mut rerun = Box::pin(letters.run(&letter.id));
+        soon(async { tokio::select! { biased; _ = &mut rerun => panic!("it does not pause"), () = clock.asleep(1) => () } }).await;
+        let mut closing = Box::pin(idem.close());
+        assert!(poll_once(closing.as_mut()).await.is_none());
+        clock.advance(Duration::from_secs(1));
+        let error = soon(rerun).await.unwrap_err();
+        assert!(is_closed(&error), "{error:?}");
+        body.let_go();
+        let (result, closed) = soon(async { tokio::join!(running, closing) }).await;
+        assert_eq!(result.unwrap(), 1);
+        closed.unwrap();
+    })
+    .await;
+}
+
+fn is_closed(error: &LetterError) -> bool {
+    matches!(
+        error,
+        LetterError::Ledger {
+            source: LedgerError::Closed
+        }
+    )
 }
 
 #[idempotent(

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
+use idem_test_support::package_variables;
 use serde_json::Value;
 
 /// A command to run from the workspace's root.
@@ -133,6 +134,9 @@ pub(crate) fn heading(heading: &str, line: &str) {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    package_variables().for_each(|name| {
+        command.env_remove(name);
+    });
     command
 }
 

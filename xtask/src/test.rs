@@ -12,14 +12,14 @@ use crate::smoke;
 use crate::stage::{Stage, has_cargo};
 use crate::torture;
 
-/// Not `--all-targets`, which would run the benches too.
-const TARGETS: [&str; 6] = [
+/// Not `--all-targets`, which would run the benches too, nor `--examples`, which would build each
+/// example as a program of tests.
+const TARGETS: [&str; 5] = [
     "--workspace",
     "--all-features",
     "--lib",
     "--bins",
     "--tests",
-    "--examples",
 ];
 
 /// Which tests to run
@@ -52,6 +52,9 @@ pub(crate) fn run(Args { with, only }: &Args) -> anyhow::Result<()> {
     if !packages::REDIS.is_there() {
         without.extend(["--exclude", "idem-redis"]);
     }
+    // Tests run them, and would build each within their deadlines.
+    let examples = ["build", "--workspace", "--all-features", "--examples"];
+    Stage::cargo("Examples", &[examples.as_slice(), &without].concat()).run()?;
     let tests = Stage::cargo(
         "Unit, integration and ui tests",
         &[runner, TARGETS.as_slice(), &without].concat(),

@@ -3,5 +3,5 @@
 #[test]
 fn ui() {
     // Without cases that pass, they are only checked: nothing is built a second time.
-    trybuild::TestCases::new().compile_fail("ui/fail/*.rs");
+    trybuild::TestCases::new().compile_fail("fail/*.rs");
 }

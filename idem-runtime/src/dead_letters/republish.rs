@@ -14,6 +14,7 @@ use super::{DeadLetters, LetterError};
 use crate::call::panic;
 use crate::idem::Idem;
 use crate::idem::shared::Shared;
+use crate::ledger::LedgerError;
 use crate::protocol::{DeadLetter, DeadLetterId, LetterState, Origin, RecordId, Step};
 use crate::trace;
 
@@ -73,8 +74,8 @@ impl DeadLetters {
     /// Redrives the letter and publishes its message to its source.
     ///
     /// The key is re-armed first, so that the broker cannot deliver the message while it is still
-    /// dead. If publishing fails, or this future is dropped, the letter is open again. If the
-    /// process dies in the middle, it is a letter again after the handler's `ttl`, unless the
+    /// dead. If publishing fails, or this future is dropped, the letter is open again:
+    /// [`close`](Idem::close) waits for it. If the process dies in the middle, it is a letter again after the handler's `ttl`, unless the
     /// message has come. If the broker took the message without confirming it, the message finds an
     /// open letter: it does not run, and the letter stays.
     ///
@@ -114,6 +115,8 @@ impl DeadLetters {
             origin.headers.retain(|(name, _)| !trace::is_header(name));
             trace::hand_on(Some(&redrive), &mut origin.headers);
         }
+        // The ledger is open until the message is published or the letter is open again.
+        let _publishing = self.shared().enter().ok_or(LedgerError::Closed)?;
         let record = letter.record_id();
         let by = self.actor(Some("it could not be published".to_owned()));
         // Reopens the letter if this future is dropped or the ledger does not answer from here on.

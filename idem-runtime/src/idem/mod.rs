@@ -157,8 +157,8 @@ impl Idem {
         self.shared().earlier.get(handler)
     }
 
-    /// Refuses new calls, waits for the running ones up to the builder's deadline, and closes the
-    /// ledger.
+    /// Refuses new calls, waits for the running ones and for letters that are being published, up to
+    /// the builder's deadline, and closes the ledger.
     ///
     /// # Errors
     /// [`CloseError::Unrecorded`] when the end of an attempt could not be recorded, as on a full

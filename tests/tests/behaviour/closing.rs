@@ -10,8 +10,8 @@ use idem_runtime::testing::{
     LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on, temporary,
     temporary_with,
 };
-use idem_runtime::{Error, Idem, idempotent};
-use tokio::sync::watch;
+use idem_runtime::{DeadLetterId, Error, Idem, Origin, idempotent};
+use tokio::sync::{Barrier, watch};
 
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
 
@@ -257,6 +257,67 @@ async fn a_letter_is_run_no_further_than_the_attempt_that_it_meets() {
         closed.unwrap();
     })
     .await;
+}
+
+/// A letter whose broker refuses its message once the gate was passed twice.
+async fn letter_of_a_full_broker(idem: &Idem, gate: &Arc<Barrier>) -> DeadLetterId {
+    let of = Arc::clone(gate);
+    idem.register_publisher("rabbitmq:orders", move |_| {
+        let gate = Arc::clone(&of);
+        async move {
+            gate.wait().await;
+            gate.wait().await;
+            Err("the broker is full")
+        }
+    });
+    let orders = Origin::new("rabbitmq", "orders");
+    let letter = idem.bury("closing.bury", "m-1", b"no JSON", orders, "unreadable");
+    letter.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_letter_that_is_being_published_is_open_again_if_its_broker_refuses_it() {
+    let (idem, gate) = (temporary().unwrap(), Arc::new(Barrier::new(2)));
+    let id = letter_of_a_full_broker(&idem, &gate).await;
+    let letters = idem.dead_letters();
+    let closing = async {
+        gate.wait().await;
+        let mut closing = Box::pin(idem.close());
+        assert!(poll_once(closing.as_mut()).await.is_none());
+        gate.wait().await;
+        closing.await
+    };
+    let (published, closed) = soon(async { tokio::join!(letters.republish(&id), closing) }).await;
+    assert!(matches!(published, Err(LetterError::NotPublished { .. })));
+    closed.unwrap();
+    let again = Idem::open(idem.path()).unwrap();
+    assert_eq!(only_letter(&again).await.id, id);
+}
+
+#[tokio::test]
+async fn it_waits_for_a_letter_that_is_being_published_as_for_a_call() {
+    let (clock, gate) = (ManualClock::default(), Arc::new(Barrier::new(2)));
+    let deadline = Duration::from_secs(10);
+    let builder = Idem::builder().clock(Arc::new(clock.clone()));
+    let idem = temporary_with(builder.close_deadline(deadline)).unwrap();
+    let id = letter_of_a_full_broker(&idem, &gate).await;
+    let letters = idem.dead_letters();
+    let closing = async {
+        gate.wait().await;
+        let time_passes = async {
+            clock.asleep(1).await;
+            clock.advance(deadline);
+        };
+        let (closed, ()) = tokio::join!(idem.close(), time_passes);
+        gate.wait().await;
+        closed
+    };
+    let (_, closed) = soon(async { tokio::join!(letters.republish(&id), closing) }).await;
+    let error = closed.unwrap_err();
+    assert!(
+        matches!(error, CloseError::StillRunning { running: 1, .. }),
+        "{error:?}"
+    );
 }
 
 fn is_closed(error: &LetterError) -> bool {

@@ -11,6 +11,7 @@ mod batches;
 mod burying;
 mod changing_a_handler;
 mod closing;
+mod closing_letters;
 mod closures;
 mod common;
 mod dead_letters;

@@ -75,9 +75,9 @@ impl DeadLetters {
     ///
     /// The key is re-armed first, so that the broker cannot deliver the message while it is still
     /// dead. If publishing fails, or this future is dropped, the letter is open again:
-    /// [`close`](Idem::close) waits for it. If the process dies in the middle, it is a letter again after the handler's `ttl`, unless the
-    /// message has come. If the broker took the message without confirming it, the message finds an
-    /// open letter: it does not run, and the letter stays.
+    /// [`close`](Idem::close) waits for it. If the process dies in the middle, it is a letter again
+    /// after the handler's `ttl`, unless the message has come. If the broker took the message without
+    /// confirming it, the message finds an open letter: it does not run, and the letter stays.
     ///
     /// # Errors
     /// [`LetterError::NoSuchLetter`], [`LetterError::LetterClosed`], [`LetterError::Redacted`],

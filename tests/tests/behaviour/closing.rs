@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
 
 #[idempotent(name = "closing.run", key = "id", retries = 0, skip(body))]
-async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
+pub(crate) async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
     Ok(body.run().await)
 }
 

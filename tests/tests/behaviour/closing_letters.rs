@@ -10,13 +10,8 @@ use idem_runtime::testing::{ManualClock, temporary, temporary_with};
 use idem_runtime::{DeadLetterId, Idem, Origin, idempotent};
 use tokio::sync::Barrier;
 
+use crate::closing::run;
 use crate::common::{Body, Oops, only_letter, poll_once, soon};
-
-/// Keeps an Idem from closing until its body is let go.
-#[idempotent(name = "closing_letters.run", key = "id", retries = 0, skip(body))]
-async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
-    Ok(body.run().await)
-}
 
 #[tokio::test]
 async fn letters_cannot_be_acted_on_afterwards_and_it_says_why() {
@@ -94,7 +89,14 @@ async fn a_letter_is_run_no_further_than_the_attempt_that_it_meets() {
         body.holds(&mut running, 1).await;
         let letters = idem.dead_letters();
         let mut rerun = Box::pin(letters.run(&letter.id));
-        soon(async { tokio::select! { biased; _ = &mut rerun => panic!("it does not pause"), () = clock.asleep(1) => () } }).await;
+        soon(async {
+            tokio::select! {
+                biased;
+                _ = &mut rerun => unreachable!("it pauses"),
+                () = clock.asleep(1) => {}
+            }
+        })
+        .await;
         let mut closing = Box::pin(idem.close());
         assert!(poll_once(closing.as_mut()).await.is_none());
         clock.advance(Duration::from_secs(1));

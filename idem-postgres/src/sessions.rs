@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
 use sqlx::query::Query;
-use sqlx::{Connection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, Postgres};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
@@ -61,11 +61,12 @@ struct Pool {
     idle: Mutex<Vec<(PgConnection, Instant)>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Purpose {
     /// The sessions have idem's settings.
     Reads,
-    Transactions,
+    /// Statements prepare each session.
+    Transactions(Option<String>),
 }
 
 impl Sessions {
@@ -76,9 +77,9 @@ impl Sessions {
 
     /// Returns up to so many sessions for transactions, which are as the server gives them to the
     /// service. [`Connection::begin`] makes a savepoint in them, always: begin the transaction itself
-    /// in SQL.
-    pub(crate) fn of_transactions(link: Link, most: u32) -> Self {
-        Self::own(link, most, Purpose::Transactions)
+    /// in SQL. Statements may prepare each of them.
+    pub(crate) fn of_transactions(link: Link, most: u32, prepare: Option<String>) -> Self {
+        Self::own(link, most, Purpose::Transactions(prepare))
     }
 
     fn own(link: Link, most: u32, purpose: Purpose) -> Self {
@@ -220,15 +221,19 @@ impl Own {
     }
 
     async fn connect(&self, link: &Link) -> Result<PgConnection, StoreError> {
-        if let Purpose::Reads = self.purpose {
+        let Purpose::Transactions(prepare) = &self.purpose else {
             return link.connect(&[]).await;
-        }
+        };
         let mut connection = link.connect_plainly().await?;
         let begun = connection.begin().await.map_err(of_connecting)?;
         // sqlx goes on to count it.
         std::mem::forget(begun);
-        let ended = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await;
-        ended.map_err(of_connecting)?;
+        let first = format!("ROLLBACK; {}", prepare.as_deref().unwrap_or_default());
+        let first = sqlx::raw_sql(AssertSqlSafe(first));
+        first
+            .execute(&mut connection)
+            .await
+            .map_err(of_connecting)?;
         Ok(connection)
     }
 }

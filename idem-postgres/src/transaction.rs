@@ -101,6 +101,8 @@ impl fmt::Debug for Transaction {
 pub struct PostgresTransaction {
     open: Open,
     schema: Schema,
+    /// Whether its session has the statements that idem prepares.
+    is_prepared: bool,
     /// After which time without a statement the server ends it.
     idle: Duration,
     time: Arc<ToldTime>,
@@ -120,6 +122,7 @@ impl PostgresTransaction {
     pub(crate) fn new(
         open: Open,
         schema: Schema,
+        is_prepared: bool,
         idle: Duration,
         time: Arc<ToldTime>,
         feed: Arc<Feed>,
@@ -127,6 +130,7 @@ impl PostgresTransaction {
         Self {
             open,
             schema,
+            is_prepared,
             idle,
             time,
             feed,
@@ -261,7 +265,8 @@ impl StoreTransaction for PostgresTransaction {
     }
 
     async fn finish(mut self, runner: &Runner, write: Write) -> Result<bool, StoreError> {
-        let last = last_statements(&self.schema, runner, self.time.latest(), &write)?;
+        let latest = self.time.latest();
+        let last = last_statements(&self.schema, self.is_prepared, runner, latest, &write)?;
         let (mut now, mut failed) = (None::<Time>, None);
         {
             let mut answers = sqlx::raw_sql(AssertSqlSafe(last)).fetch(&mut *self.open);

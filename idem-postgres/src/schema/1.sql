@@ -160,7 +160,7 @@ CREATE FUNCTION idem.bucket(bucket timestamptz, due timestamptz, live boolean) R
         THEN bucket ELSE date_trunc('minute', due)
     END $$;
 
--- Writes rows in a runner's name: arrays are matched by their places. Nothing takes place if the runner
+-- Writes rows in a runner's name, as store/one.rs does with one: arrays are matched by their places. Nothing takes place if the runner
 -- is dead, if it comes later than `latest`, or if the body ended the attempt's transaction that it is
 -- called in. How it is planned depends neither on the session that calls it nor on how full a table
 -- is, and it is planned once for a session.
@@ -200,34 +200,6 @@ BEGIN
     IF current_setting('synchronous_commit') = 'off' THEN
         -- What was answered is durable.
         ignored := set_config('synchronous_commit', 'on', true);
-    END IF;
-
-    IF cardinality(row_ids) = 1 THEN
-        -- Most writes of few callers: it takes three quarters of the time without the arrays.
-        IF row_versions[1] = ANY (not_made) THEN
-            RETURN;
-        END IF;
-        IF row_expected[1] IS NULL THEN
-            INSERT INTO idem.record
-                (id, version, owner, claimed, bucket, due, waiting, live, handler, key, record)
-            VALUES (row_ids[1], row_versions[1], CASE WHEN row_owned[1] THEN runner_id END,
-                CASE WHEN row_owned[1] THEN row_versions[1] END, date_trunc('minute', row_due[1]),
-                row_due[1], row_waiting[1], row_live[1], row_handlers[1], row_keys[1],
-                row_records[1])
-            ON CONFLICT (id) DO NOTHING;
-        ELSE
-            UPDATE idem.record AS r SET version = row_versions[1],
-                owner = CASE WHEN row_owned[1] THEN runner_id END,
-                claimed = CASE WHEN row_owned[1] THEN row_versions[1] ELSE r.claimed END,
-                bucket = idem.bucket(r.bucket, row_due[1], row_live[1]),
-                due = row_due[1], waiting = row_waiting[1], live = row_live[1],
-                record = row_records[1]
-            WHERE r.id = row_ids[1] AND r.version = row_expected[1];
-        END IF;
-        IF FOUND THEN
-            versions := row_versions;
-        END IF;
-        RETURN;
     END IF;
 
     IF array_position(row_expected, NULL) IS NOT NULL THEN

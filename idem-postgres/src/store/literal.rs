@@ -10,6 +10,11 @@ use crate::time::Time;
 
 /// The call of a function that is given columns of values.
 pub(super) trait Call<'q>: Sized {
+    /// Gives one more value.
+    fn value<T>(self, value: T) -> Self
+    where
+        T: Literal + Encode<'q, Postgres> + Type<Postgres> + 'q;
+
     /// Gives one more column.
     fn column<T>(self, values: Vec<T>) -> Self
     where
@@ -18,6 +23,13 @@ pub(super) trait Call<'q>: Sized {
 }
 
 impl<'q> Call<'q> for Query<'q, Postgres, PgArguments> {
+    fn value<T>(self, value: T) -> Self
+    where
+        T: Literal + Encode<'q, Postgres> + Type<Postgres> + 'q,
+    {
+        self.bind(value)
+    }
+
     fn column<T>(self, values: Vec<T>) -> Self
     where
         T: Literal + 'q,
@@ -28,16 +40,35 @@ impl<'q> Call<'q> for Query<'q, Postgres, PgArguments> {
 }
 
 /// Arguments that are written out.
+#[derive(Default)]
 pub(super) struct Literals(pub(super) String);
 
+impl Literals {
+    /// Returns where the next argument is written.
+    fn next(&mut self) -> &mut String {
+        if !self.0.is_empty() {
+            self.0.push_str(", ");
+        }
+        &mut self.0
+    }
+}
+
 impl<'q> Call<'q> for Literals {
+    fn value<T>(mut self, value: T) -> Self
+    where
+        T: Literal + Encode<'q, Postgres> + Type<Postgres> + 'q,
+    {
+        value.literal(self.next());
+        self
+    }
+
     fn column<T>(mut self, values: Vec<T>) -> Self
     where
         T: Literal + 'q,
         Vec<T>: Encode<'q, Postgres> + Type<Postgres>,
     {
-        let sql = &mut self.0;
-        sql.push_str(", ARRAY[");
+        let sql = self.next();
+        sql.push_str("ARRAY[");
         for (index, value) in values.iter().enumerate() {
             if index > 0 {
                 sql.push_str(", ");

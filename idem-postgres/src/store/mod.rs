@@ -4,6 +4,7 @@ mod copy;
 mod letters;
 mod literal;
 mod notes;
+mod one;
 mod rows;
 mod runners;
 mod statement;
@@ -46,6 +47,8 @@ pub struct PostgresStore {
     keeper: Line,
     reads: Sessions,
     transactions: Sessions,
+    /// Whether their sessions have the statements that idem prepares.
+    prepares: bool,
     /// The statement that begins one.
     begin: String,
     lease: Duration,
@@ -68,13 +71,18 @@ impl PostgresStore {
         // Through a pooler no message arrives.
         let listener = (!link.bounced).then(|| link.listening(&UNSYNCED));
         let feed = Feed::new(listener, schema.name());
+        // A pooler gives each transaction another session.
+        let prepares = !link.bounced;
+        let prepare =
+            prepares.then(|| format!("{}; {}", rows::prepare(&schema), one::prepare(&schema)));
         Self {
             schema,
             feed: Arc::new(feed),
             writes: Sessions::with_settings(link.clone(), room.writes),
             keeper: Line::new(link.clone(), &UNSYNCED),
             reads,
-            transactions: Sessions::of_transactions(link.clone(), room.transactions),
+            transactions: Sessions::of_transactions(link.clone(), room.transactions, prepare),
+            prepares,
             begin: begin(lease, link.bounced),
             lease,
             time: Arc::new(ToldTime(Mutex::new((
@@ -86,7 +94,14 @@ impl PostgresStore {
 
     fn transaction(&self, open: Open) -> PostgresTransaction {
         let (time, feed) = (Arc::clone(&self.time), Arc::clone(&self.feed));
-        PostgresTransaction::new(open, self.schema.clone(), self.lease, time, feed)
+        PostgresTransaction::new(
+            open,
+            self.schema.clone(),
+            self.prepares,
+            self.lease,
+            time,
+            feed,
+        )
     }
 
     /// Notes the server's time, and returns the latest that it told. If its clock was set back,

@@ -14,6 +14,7 @@ use super::statement::now;
 use super::{PostgresStore, count, limit, only};
 use crate::error::of_statement;
 use crate::names::{from_text, row_id};
+use crate::schema::Schema;
 use crate::time::Time;
 use crate::transaction::{Open, PostgresTransaction};
 
@@ -26,8 +27,11 @@ const READ: &str = concat!(
     LEFT JOIN idem.runner o ON o.id = r.owner"
 );
 
+/// How a session that was prepared reads a row.
+const PREPARE: &str = "PREPARE idem_read (bytea) AS SELECT * FROM idem.read_row($1)";
+
 /// Reads in a transaction of its own: a body may set the isolation of one that has run no query yet.
-const READ_FIRST: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT * FROM ";
+const READ_FIRST: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; ";
 
 const RESERVE: &str = "UPDATE idem.number SET last = last + $1 RETURNING last - $1 + 1 AS first";
 
@@ -98,6 +102,11 @@ const REMOVE_DUE: &str = concat!(
     SELECT count(*) FROM removed"
 );
 
+/// Returns the statement that prepares a session for [`read_beginning`](PostgresStore::read_beginning).
+pub(super) fn prepare(schema: &Schema) -> String {
+    schema.sql(PREPARE).as_str().to_owned()
+}
+
 impl PostgresStore {
     pub(super) async fn read_rows(&self, ids: &[RecordId]) -> Result<Rows, StoreError> {
         let hashes: Vec<_> = ids.iter().map(row_id).collect();
@@ -128,7 +137,12 @@ impl PostgresStore {
         let Some(session) = self.transactions.idle().await else {
             return Ok(None);
         };
-        let mut sql = format!("{READ_FIRST}{}.read_row(", self.schema.name());
+        let mut sql = READ_FIRST.to_owned();
+        if self.prepares {
+            sql += "EXECUTE idem_read(";
+        } else {
+            sql += &format!("SELECT * FROM {}.read_row(", self.schema.name());
+        }
         row_id(id).literal(&mut sql);
         sql += "); COMMIT; ";
         sql += &self.begin;

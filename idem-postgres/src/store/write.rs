@@ -12,7 +12,8 @@ use sqlx::query::Query;
 use sqlx::types::Uuid;
 use sqlx::{Postgres, Row};
 
-use super::literal::{Call, Literal, Literals};
+use super::literal::{Call, Literals};
+use super::one;
 use crate::error::of_statement;
 use crate::names::{row_id, text};
 use crate::schema::Schema;
@@ -33,29 +34,60 @@ pub(crate) fn statement<'q>(
     writes: &'q [Write],
     in_attempt: bool,
 ) -> Result<Query<'q, Postgres, PgArguments>, StoreError> {
+    if let [write] = writes
+        && is_plain(write)
+        && !in_attempt
+    {
+        owned(write, runner)?;
+        return Ok(one::statement(schema, runner, latest, write));
+    }
     let columns = Columns::of(runner, writes)?;
     let sql = if columns.has_beside() { ALL } else { ROWS };
-    let query = sqlx::query(schema.sql(sql))
-        .bind(text(runner))
-        .bind(Time(latest))
-        .bind(in_attempt);
-    Ok(columns.give(query))
+    let query = sqlx::query(schema.sql(sql));
+    Ok(columns.give(begin_call(query, runner, latest, in_attempt)))
+}
+
+fn begin_call<'q, C: Call<'q>>(
+    call: C,
+    runner: &'q Runner,
+    latest: Timestamp,
+    in_attempt: bool,
+) -> C {
+    call.value(text(runner).into_owned())
+        .value(Time(latest))
+        .value(in_attempt)
+}
+
+/// Returns whether a write has nothing beside its row.
+fn is_plain(write: &Write) -> bool {
+    write.letter.is_none() && write.notes.is_empty()
+}
+
+/// Refuses a claim for another runner.
+fn owned(write: &Write, runner: &Runner) -> Result<(), StoreError> {
+    if write.owner.as_ref().is_none_or(|owner| owner == runner) {
+        return Ok(());
+    }
+    let message = format!("the runner `{runner}` cannot claim for another one");
+    Err(StoreError::new(StoreErrorKind::Refused, message))
 }
 
 /// Makes the statements of an attempt's last write and its commit, for one round trip: the first fails
 /// if it is not made. Its row has the server's time.
 pub(crate) fn last_statements(
     schema: &Schema,
+    is_prepared: bool,
     runner: &Runner,
     latest: Timestamp,
     write: &Write,
 ) -> Result<String, StoreError> {
+    if is_prepared && is_plain(write) {
+        owned(write, runner)?;
+        let last = one::last(runner, latest, write);
+        return Ok(format!("SAVEPOINT idem_end; {last}; COMMIT"));
+    }
     let columns = Columns::of(runner, std::slice::from_ref(write))?;
-    let mut call = Literals(String::new());
-    text(runner).literal(&mut call.0);
-    call.0 += ", ";
-    Time(latest).literal(&mut call.0);
-    call.0 += ", true";
+    let call = begin_call(Literals::default(), runner, latest, true);
     let function = if columns.has_beside() {
         "write_all"
     } else {
@@ -182,10 +214,7 @@ struct Rows<'q> {
 
 impl<'q> Rows<'q> {
     fn add(&mut self, id: [u8; 20], write: &'q Write, runner: &Runner) -> Result<(), StoreError> {
-        if write.owner.as_ref().is_some_and(|owner| owner != runner) {
-            let message = format!("the runner `{runner}` cannot claim for another one");
-            return Err(StoreError::new(StoreErrorKind::Refused, message));
-        }
+        owned(write, runner)?;
         self.ids.push(id);
         self.expected.push(write.expected.map(u64::cast_signed));
         self.versions.push(write.version.cast_signed());

@@ -24,6 +24,28 @@ enum Then {
     Commit,
     /// Set the transaction's isolation.
     Serialise,
+    /// Remove what was prepared in the session.
+    Deallocate,
+}
+
+/// How a body is called.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// Whether the mode is `single`.
+    at_once: bool,
+    /// Whether the body sends a message.
+    sends: bool,
+}
+
+const WAYS: [Way; 4] = [
+    way(false, false),
+    way(false, true),
+    way(true, false),
+    way(true, true),
+];
+
+const fn way(at_once: bool, sends: bool) -> Way {
+    Way { at_once, sends }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,24 +61,26 @@ enum BookError {
 /// Two handlers of one body, in each mode.
 macro_rules! handler {
     ($name:ident, $in_ledger:literal, $mode:literal) => {
-        #[idempotent(name = $in_ledger, key = "order_no", retries = 0, transaction = $mode, skip(idem, then))]
-        async fn $name(order_no: &str, idem: &Idem, then: Then) -> Result<u32, BookError> {
-            booking(order_no, idem, then).await
+        #[idempotent(name = $in_ledger, key = "order_no", retries = 0, transaction = $mode, skip(idem, sends, then))]
+        async fn $name(order_no: &str, idem: &Idem, sends: bool, then: Then) -> Result<u32, BookError> {
+            booking(order_no, idem, sends, then).await
         }
     };
 }
 handler!(book, "orders.book", "counted");
 handler!(book_at_once, "orders.book_at_once", "single");
 
-async fn booking(order_no: &str, idem: &Idem, then: Then) -> Result<u32, BookError> {
+async fn booking(order_no: &str, idem: &Idem, sends: bool, then: Then) -> Result<u32, BookError> {
     let mut tx = transaction().await?;
     if then == Then::Serialise {
         let serialise = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE";
         sqlx::raw_sql(serialise).execute(&mut *tx).await?;
     }
     insert(&mut tx, order_no).await?;
-    let message = OutboxMessage::new("orders.booked", order_no, "{}");
-    idem.outbox().enqueue(message)?;
+    if sends {
+        let message = OutboxMessage::new("orders.booked", order_no, "{}");
+        idem.outbox().enqueue(message)?;
+    }
     match then {
         Then::Return | Then::Serialise => {}
         Then::Fail => return Err(BookError::NoStock),
@@ -68,6 +92,11 @@ async fn booking(order_no: &str, idem: &Idem, then: Then) -> Result<u32, BookErr
         }
         Then::Commit => {
             sqlx::raw_sql("COMMIT").execute(&mut *tx).await?;
+        }
+        Then::Deallocate => {
+            sqlx::raw_sql("DEALLOCATE ALL").execute(&mut *tx).await?;
+            // sqlx's own too.
+            tx.clear_cached_statements().await?;
         }
     }
     Ok(1)
@@ -92,21 +121,21 @@ impl Shop {
         Self { database, idem }
     }
 
-    async fn book(&self, at_once: bool, then: Then) -> Result<u32, BookError> {
-        self.book_order("A-1", at_once, then).await
+    async fn book(&self, way: Way, then: Then) -> Result<u32, BookError> {
+        self.book_order("A-1", way, then).await
     }
 
     async fn book_order(
         &self,
         order_no: &str,
-        at_once: bool,
+        Way { at_once, sends }: Way,
         then: Then,
     ) -> Result<u32, BookError> {
         let idem = &self.idem;
         if at_once {
-            return idem.scope(book_at_once(order_no, idem, then)).await;
+            return idem.scope(book_at_once(order_no, idem, sends, then)).await;
         }
-        idem.scope(book(order_no, idem, then)).await
+        idem.scope(book(order_no, idem, sends, then)).await
     }
 
     /// The rows of the business table, and the messages in the outbox.
@@ -132,48 +161,45 @@ impl Shop {
 
 #[tokio::test]
 async fn the_rows_the_messages_and_the_result_are_one_commit() {
-    for at_once in [false, true] {
+    for way in WAYS {
         let shop = Shop::open().await;
         for _ in 0..2 {
-            assert_eq!(shop.book(at_once, Then::Return).await.unwrap(), 1);
-            assert_eq!(shop.there().await, (1, 1), "{at_once}");
+            assert_eq!(shop.book(way, Then::Return).await.unwrap(), 1);
+            assert_eq!(shop.there().await, (1, usize::from(way.sends)), "{way:?}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_body_that_fails_leaves_nothing() {
-    for at_once in [false, true] {
+    for way in WAYS {
         let shop = Shop::open().await;
-        shop.book(at_once, Then::Fail).await.unwrap_err();
-        assert_eq!(shop.there().await, (0, 0), "{at_once}");
+        shop.book(way, Then::Fail).await.unwrap_err();
+        assert_eq!(shop.there().await, (0, 0), "{way:?}");
         assert_eq!(shop.letter().await, "no stock");
     }
 }
 
 #[tokio::test]
 async fn a_failed_statement_breaks_the_transaction_unless_a_savepoint_is_around_it() {
-    for at_once in [false, true] {
+    for way in WAYS {
         let shop = Shop::open().await;
-        shop.book(at_once, Then::Ignore).await.unwrap_err();
-        assert_eq!(shop.there().await, (0, 0), "{at_once}");
+        shop.book(way, Then::Ignore).await.unwrap_err();
+        assert_eq!(shop.there().await, (0, 0), "{way:?}");
         let why = shop.letter().await;
         assert!(why.contains("savepoint"), "{why}");
 
         let shop = Shop::open().await;
-        assert_eq!(
-            shop.book(at_once, Then::IgnoreInSavepoint).await.unwrap(),
-            1
-        );
-        assert_eq!(shop.there().await, (1, 1), "{at_once}");
+        assert_eq!(shop.book(way, Then::IgnoreInSavepoint).await.unwrap(), 1);
+        assert_eq!(shop.there().await, (1, usize::from(way.sends)), "{way:?}");
     }
 }
 
 #[tokio::test]
 async fn a_body_that_ends_the_transaction_itself_is_told() {
-    for at_once in [false, true] {
+    for way in WAYS {
         let shop = Shop::open().await;
-        shop.book(at_once, Then::Commit).await.unwrap_err();
+        shop.book(way, Then::Commit).await.unwrap_err();
         let why = shop.letter().await;
         assert!(why.contains("leave COMMIT and ROLLBACK to idem"), "{why}");
         assert_eq!(shop.there().await.1, 0, "no message");
@@ -183,12 +209,26 @@ async fn a_body_that_ends_the_transaction_itself_is_told() {
 /// The second call has the connection of the first one.
 #[tokio::test]
 async fn a_body_may_set_the_isolation_of_its_transaction() {
-    for at_once in [false, true] {
+    for way in WAYS {
         let shop = Shop::open().await;
         for order_no in ["A-1", "A-2"] {
-            let booked = shop.book_order(order_no, at_once, Then::Serialise).await;
-            assert_eq!(booked.unwrap(), 1, "{at_once}");
+            let booked = shop.book_order(order_no, way, Then::Serialise).await;
+            assert_eq!(booked.unwrap(), 1, "{way:?}");
         }
+    }
+}
+
+/// The second call would have the connection of the first one.
+#[tokio::test]
+async fn a_body_may_remove_what_is_prepared_in_its_session() {
+    for way in WAYS {
+        let shop = Shop::open().await;
+        for order_no in ["A-1", "A-2"] {
+            let booked = shop.book_order(order_no, way, Then::Deallocate).await;
+            assert_eq!(booked.unwrap(), 1, "{way:?}");
+        }
+        let written = if way.sends { 2 } else { 0 };
+        assert_eq!(shop.there().await, (2, written));
     }
 }
 
@@ -202,20 +242,26 @@ async fn a_single_call_takes_three_trips_and_its_duplicate_waits_for_one() {
         idem: idem.await.unwrap(),
     };
     // Heartbeats and sweeps come between, and never take a trip away.
-    let least = async |again: bool| {
+    let least = async |sends: bool, again: bool| {
         let mut least = u64::MAX;
         for number in 0..20 {
-            let order_no = format!("A-{}", if again { 0 } else { number });
+            let number = if again { 0 } else { number };
+            let order_no = format!("A-{number}-{sends}");
             let before = trips.count();
-            shop.book_order(&order_no, true, Then::Return)
+            shop.book_order(&order_no, way(true, sends), Then::Return)
                 .await
                 .unwrap();
             least = least.min(trips.count() - before);
         }
         least
     };
-    assert_eq!(least(false).await, 3);
-    assert!(least(true).await <= 2, "the second one is a rollback");
+    for sends in [false, true] {
+        assert_eq!(least(sends, false).await, 3);
+        assert!(
+            least(sends, true).await <= 2,
+            "the second one is a rollback"
+        );
+    }
 }
 
 #[tokio::test]
@@ -301,7 +347,7 @@ async fn a_pool_of_the_service_s_own_serves_with_its_own_settings() {
     let orders: Vec<_> = (0..16).map(|number| format!("B-{number}")).collect();
     let booked = orders
         .iter()
-        .map(|order| idem.scope(book(order, &idem, Then::Return)));
+        .map(|order| idem.scope(book(order, &idem, true, Then::Return)));
     for booked in futures_util::future::join_all(booked).await {
         assert_eq!(booked.unwrap(), 1);
     }

@@ -159,7 +159,7 @@ impl Line {
         let mut connection = match held.take() {
             Some(connection) => connection,
             None => {
-                let connection = self.link.connect(self.more).await?;
+                let connection = Box::pin(self.link.connect(self.more)).await?;
                 self.is_new.store(true, Ordering::Relaxed);
                 connection
             }

@@ -198,7 +198,7 @@ impl Server {
                 "moving" => return Err(slot_moves()),
                 "lost" => {
                     let lost: String = from_redis_value(value).map_err(unreadable)?;
-                    self.lost(line, &lost).await?;
+                    Box::pin(self.lost(line, &lost)).await?;
                 }
                 _ => {
                     let read = |text: &str| text.parse::<u64>().map_err(unreadable);

@@ -89,8 +89,7 @@ impl Link {
 async fn in_time<T>(
     connecting: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
-    // It is large, and each request would have room for it.
-    let connected = timeout(2 * CONNECTING, Box::pin(connecting)).await;
+    let connected = timeout(2 * CONNECTING, connecting).await;
     connected
         .map_err(|_| StoreError::new(StoreErrorKind::Away, "no connection was made in time"))?
 }
@@ -156,7 +155,7 @@ impl Line {
             match &answer {
                 // The server was started anew, or another one took its place, or a person flushed them.
                 Err(error) if has_no_script(error) => {
-                    load(&mut connection).await?;
+                    Box::pin(load(&mut connection)).await?;
                     unanswered.answered();
                     continue;
                 }
@@ -203,6 +202,11 @@ impl Line {
         if let Some(kept) = &*end.kept.lock() {
             return Ok(kept.clone());
         }
+        // In a box: all that asks the store would be 4 KB larger.
+        Box::pin(self.connect(end)).await
+    }
+
+    async fn connect(&self, end: &End) -> Result<Kept, StoreError> {
         let _connecting = end.connecting.lock().await;
         if let Some(kept) = &*end.kept.lock() {
             return Ok(kept.clone());

@@ -109,7 +109,7 @@ impl PostgresStore {
     async fn told(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         let latest = self.time.tell(now);
         if now < latest && latest.duration_since(now) > BEHIND {
-            self.set_clock(latest).await?;
+            Box::pin(self.set_clock(latest)).await?;
         }
         Ok(latest)
     }

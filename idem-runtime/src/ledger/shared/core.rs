@@ -1,9 +1,10 @@
 //! What the tasks of a shared ledger have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ use super::store::{Store, StoreError, StoreErrorKind};
 use super::waiters::Waiters;
 use crate::call::wait::is_blocked;
 use crate::clock::{BoxFuture, Clock, after, until};
-use crate::ledger::{Context, LedgerError, metrics};
+use crate::ledger::{Context, LedgerError};
 
 /// How long a store may take to answer one call.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
@@ -27,10 +28,6 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a step may be overtaken by other processes.
 pub(super) const MOST_OVERTAKEN: u32 = 20;
-/// The first pause before a store that is away is asked again.
-const PAUSE: Duration = Duration::from_millis(50);
-/// The longest one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Core<S> {
     pub(super) store: S,
@@ -53,7 +50,7 @@ pub(super) struct Core<S> {
     pub(super) count_again: Mutex<Instant>,
     time: Mutex<Told>,
     /// The calls that failed since the last one that did not.
-    failures: AtomicU32,
+    pub(super) failures: AtomicU32,
 }
 
 /// The store's time, when it was told last.
@@ -98,15 +95,16 @@ impl<S: Store> Core<S> {
     /// thread; on the background if no runtime is there.
     pub(super) fn here<T: Send + 'static>(
         &self,
-        work: impl Future<Output = T> + Send + 'static,
+        work: impl Future<Output = Result<T, LedgerError>> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, LedgerError>> {
         if *self.ended.borrow() {
             return Box::pin(std::future::ready(Err(LedgerError::Closed)));
         }
         if self.is_asked_here() {
-            Box::pin(async move { Ok(work.await) })
+            Box::pin(work)
         } else {
-            self.context.background.run(work)
+            let done = self.context.background.run(work);
+            Box::pin(done.map(|done| done?))
         }
     }
 
@@ -148,43 +146,6 @@ impl<S: Store> Core<S> {
         after(time, until(self.clock().now(), at))
     }
 
-    /// Waits for the store's answer, for a while.
-    pub(super) async fn ask<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let answer = tokio::select! {
-            // A caller that stood still may find both.
-            biased;
-            answer = call => answer,
-            () = self.clock().sleep(DEADLINE) => Err(StoreError::lost("it did not answer in time")),
-        };
-        if let Err(error) = &answer {
-            metrics::store_failed(error.kind.as_str());
-        }
-        match &answer {
-            Err(error) if error.is_trouble() => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => self.failures.store(0, Ordering::Relaxed),
-        }
-        answer
-    }
-
-    /// Asks the store again and again, until it answers or its caller's patience ends.
-    pub(super) async fn ask_again<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let since = self.clock().now();
-        loop {
-            match self.ask(call()).await {
-                Err(error) if error.may_pass() && !self.is_late(since) => self.pause().await,
-                answer => return answer,
-            }
-        }
-    }
-
     /// Returns whether the patience of a caller has ended.
     pub(super) fn is_late(&self, since: Timestamp) -> bool {
         until(self.clock().now(), since) >= PATIENCE
@@ -204,16 +165,6 @@ impl<S: Store> Core<S> {
             self.own.doubt(&job.id);
             job.give_up(trouble);
         });
-    }
-
-    /// Waits before a store in trouble is asked again.
-    pub(super) async fn pause(&self) {
-        let failures = self.failures.load(Ordering::Relaxed).clamp(1, 8);
-        let pause = (PAUSE * 2_u32.pow(failures - 1)).min(LONGEST_PAUSE);
-        // Processes that lost the same server do not come back as one.
-        self.clock()
-            .sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0))
-            .await;
     }
 
     /// Runs a task until the ledger has ended.
@@ -239,7 +190,7 @@ impl StoreError {
     }
 
     /// Returns whether the same request may succeed in a moment.
-    fn may_pass(&self) -> bool {
+    pub(super) fn may_pass(&self) -> bool {
         matches!(self.kind, StoreErrorKind::Away | StoreErrorKind::Lost)
     }
 

@@ -1,6 +1,7 @@
 //! The core that the ledgers of several machines share: what they have in common, over a [`Store`].
 
 mod alone;
+mod ask;
 mod committer;
 mod core;
 mod guess;
@@ -135,8 +136,10 @@ impl<S: Store> Ledger for SharedLedger<S> {
             return Box::pin(std::future::ready(Err(unsupported)));
         }
         let core = Arc::clone(&self.core);
-        let begun = self.core.here(SharedTransaction::begin(core));
-        Box::pin(async move { Ok(Box::new(begun.await??) as Box<dyn Transaction>) })
+        self.core.here(async move {
+            let begun = SharedTransaction::begin(core).await?;
+            Ok(Box::new(begun) as Box<dyn Transaction>)
+        })
     }
 
     fn foresee(
@@ -151,11 +154,10 @@ impl<S: Store> Ledger for SharedLedger<S> {
         let (core, id) = (Arc::clone(&self.core), id.clone());
         // A transaction stays on the runtime that it was begun on.
         let begins = core.is_asked_here();
-        let foreseen = self.core.here(async move {
+        self.core.here(async move {
             let foresee = || transaction::foresee(&core, &id, claim.clone(), begins);
             core.ask_again(foresee).await.map_err(StoreError::of_a_read)
-        });
-        Box::pin(async move { foreseen.await? })
+        })
     }
 
     fn record(&self, id: &RecordId) -> BoxFuture<'static, Result<Option<Record>, LedgerError>> {

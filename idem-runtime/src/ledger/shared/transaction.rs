@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 
 use super::core::{Core, MOST_OVERTAKEN};
@@ -187,7 +188,7 @@ impl<S: Store> Transaction for SharedTransaction<S> {
             return Box::pin(std::future::ready(Err(CommitError::NotCommitted(error))));
         }
         let core = Arc::clone(&self.core);
-        let finished = core.here(Self::finish(*self, id.clone(), step));
+        let finished = core.here(Self::finish(*self, id.clone(), step).map(Ok));
         Box::pin(async move {
             match finished.await {
                 Ok(Ok(reply)) => Ok(reply),

@@ -79,6 +79,7 @@ macro_rules! ledger_laws {
             a_thread_that_blocks_gets_its_answer
             an_answer_needs_no_runtime
             a_ledger_outlives_the_runtime_that_asked_it
+            a_future_is_small
             of_the_claims_of_two_processes_one_runs
             a_lease_is_as_long_for_a_process_with_another_clock
             a_process_sees_what_another_one_was_answered

@@ -43,3 +43,24 @@ pub async fn a_ledger_outlives_the_runtime_that_asked_it(on: Arc<Subject>) {
     assert_eq!(on.step("A", complete(token, "1")).await, Reply::Recorded);
     on.start("C").await;
 }
+
+/// A call's future is copied until it has its place, so it has no room for what is rare, as connecting is.
+pub async fn a_future_is_small(on: Arc<Subject>) {
+    const LARGE: usize = 10 * 1024;
+    let step = on.ledger.apply(&id("A"), Step::Claim(claim()));
+    assert!(size_of_val(&*step) < LARGE, "{} bytes", size_of_val(&*step));
+    if on.ledger.capabilities().transactions {
+        let foreseen = on.ledger.foresee(&id("A"), claim());
+        assert!(
+            size_of_val(&*foreseen) < LARGE,
+            "{} bytes",
+            size_of_val(&*foreseen)
+        );
+        let begun = on.ledger.begin();
+        assert!(
+            size_of_val(&*begun) < LARGE,
+            "{} bytes",
+            size_of_val(&*begun)
+        );
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -113,10 +114,8 @@ impl<S: Source, T: Send + 'static> Receiver<S, T> {
                     *backoff = Backoff::up_to(LONGEST);
                     // Decoded here and not in the task: turns are taken in the order of arrival.
                     let processed = Arc::clone(&self.processor).process(delivery);
-                    self.in_progress.spawn(async move {
-                        processed.await;
-                        drop(permit);
-                    });
+                    self.in_progress
+                        .spawn(processed.map(move |()| drop(permit)));
                 }
             }
         }

@@ -160,10 +160,10 @@ CREATE FUNCTION idem.bucket(bucket timestamptz, due timestamptz, live boolean) R
         THEN bucket ELSE date_trunc('minute', due)
     END $$;
 
--- Writes rows in a runner's name, as store/one.rs does with one: arrays are matched by their places. Nothing takes place if the runner
--- is dead, if it comes later than `latest`, or if the body ended the attempt's transaction that it is
--- called in. How it is planned depends neither on the session that calls it nor on how full a table
--- is, and it is planned once for a session.
+-- Writes rows in a runner's name, as store/one.rs does with one alone: arrays are matched by their
+-- places. Nothing takes place if the runner is dead, if it comes later than `latest`, or if the body
+-- ended the attempt's transaction that it is called in. How it is planned depends neither on the session
+-- that calls it nor on how full a table is, and it is planned once for a session.
 CREATE FUNCTION idem.write_rows(
     runner_name text, latest timestamptz, in_attempt boolean,
     row_ids bytea[], row_expected bigint[], row_versions bigint[], row_live boolean[],

@@ -75,8 +75,8 @@ macro_rules! answer {
 /// Answers with the time, and fails if nothing was written.
 macro_rules! last {
     () => {
-        "SELECT (extract(epoch FROM now) * 1000000)::bigint,
-            CASE WHEN NOT EXISTS (SELECT FROM written) THEN idem.overtaken() END FROM run"
+        "SELECT (SELECT (extract(epoch FROM now) * 1000000)::bigint FROM run),
+            CASE WHEN NOT EXISTS (SELECT FROM written) THEN idem.overtaken() END"
     };
 }
 

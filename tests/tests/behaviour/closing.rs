@@ -6,13 +6,14 @@ use std::time::Duration;
 use idem_runtime::dead_letters::AttemptOutcome;
 use idem_runtime::error::CloseError;
 use idem_runtime::testing::{
-    LedgerCall, LedgerFault, ManualClock, MemoryLedger, UnreliableLedger, open_on, temporary,
-    temporary_with,
+    LedgerCall, LedgerFault, ManualClock, MemoryLedger, StoreCall, StoreFault, UnreliableLedger,
+    open_on, temporary, temporary_with,
 };
 use idem_runtime::{Error, Idem, idempotent};
 use tokio::sync::watch;
 
 use crate::common::{Body, Oops, on, only_letter, poll_once, soon};
+use crate::transactions::Shop;
 
 #[idempotent(name = "closing.run", key = "id", retries = 0, skip(body))]
 pub(crate) async fn run(id: u32, body: &Body) -> Result<u32, Oops> {
@@ -253,4 +254,16 @@ async fn it_waits_for_no_sweep_of_a_ledger_in_trouble() {
         .await
         .unwrap();
     soon(idem.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn it_waits_for_no_pause_of_a_ledger_that_was_in_trouble() {
+    let (shop, body) = (Shop::open().await, Body::open());
+    // The step of the caller, and the first one of the background, which pauses after it.
+    for _ in 0..2 {
+        shop.store.next(StoreCall::Write, StoreFault::Away);
+    }
+    let ran = soon(shop.idem.scope(run(1, &body))).await;
+    assert_eq!(ran.unwrap(), 1);
+    soon(shop.idem.close()).await.unwrap();
 }

@@ -20,11 +20,19 @@ const ROUNDS: usize = 4;
 pub(super) async fn run<S: Store>(core: Arc<Core<S>>) {
     let _guard = Guard(&*core);
     let (mut rounds, mut is_empty) = (FuturesUnordered::new(), false);
+    // Once no job is left, the closing waits for no pause.
+    let mut pauses = FuturesUnordered::new();
     while !is_empty || !rounds.is_empty() {
-        let may_begin = !is_empty && rounds.len() < ROUNDS;
+        let may_begin = !is_empty && rounds.len() + pauses.len() < ROUNDS;
         tokio::select! {
-            // A round may leave jobs.
-            Some(()) = rounds.next() => is_empty = false,
+            Some(is_in_trouble) = rounds.next() => {
+                // A round may leave jobs.
+                is_empty = false;
+                if is_in_trouble {
+                    pauses.push(core.pause());
+                }
+            }
+            Some(()) = pauses.next() => {}
             batch = core.queue.take(core.clock()), if may_begin => match batch {
                 Some(Batch::Steps(jobs)) => rounds.push(round(&core, jobs)),
                 Some(Batch::Notes(job)) => notes(&core, job).await,
@@ -40,16 +48,15 @@ pub(super) async fn run<S: Store>(core: Arc<Core<S>>) {
     core.store.close().await;
 }
 
-async fn round<S: Store>(core: &Arc<Core<S>>, jobs: Vec<StepJob>) {
+/// Makes a round. Returns whether the store is in trouble.
+async fn round<S: Store>(core: &Arc<Core<S>>, jobs: Vec<StepJob>) -> bool {
     let ids: Vec<_> = jobs.iter().map(|job| job.id.clone()).collect();
     let Left { mut again, trouble } = Round::run(core, jobs).await;
     if let Some(error) = &trouble {
         core.give_up(&mut again, error);
     }
     core.queue.round_ended(&ids, again);
-    if trouble.is_some() {
-        core.pause().await;
-    }
+    trouble.is_some()
 }
 
 async fn notes<S: Store>(core: &Core<S>, job: NotesJob) {

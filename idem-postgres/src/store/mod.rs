@@ -73,8 +73,8 @@ impl PostgresStore {
         let feed = Feed::new(listener, schema.name());
         // A pooler gives each transaction another session.
         let prepares = !link.bounced;
-        let prepare =
-            prepares.then(|| format!("{}; {}", rows::prepare(&schema), one::prepare(&schema)));
+        let prepare = [rows::PREPARE, one::PREPARE].map(|sql| schema.sql(sql).as_str().to_owned());
+        let prepare = prepares.then(|| prepare.join("; "));
         Self {
             schema,
             feed: Arc::new(feed),

@@ -8,6 +8,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 
 use super::literal::{Call, Literals};
+use super::write::begin_call;
 use crate::names::{row_id, text};
 use crate::schema::Schema;
 use crate::time::Time;
@@ -84,7 +85,7 @@ const ADD: &str = concat!(add!(), answer!());
 const CHANGE: &str = concat!(change!(), answer!());
 
 /// Prepares the statements of [`last`] in a session.
-const PREPARE: &str = concat!(
+pub(super) const PREPARE: &str = concat!(
     "PREPARE idem_add (text, timestamptz, boolean, bytea, bigint, boolean, timestamptz, timestamptz, \
         boolean, bytea, text, text) AS ",
     add!(),
@@ -94,11 +95,6 @@ const PREPARE: &str = concat!(
     change!(),
     last!()
 );
-
-/// Returns the statements that prepare a session for [`last`].
-pub(super) fn prepare(schema: &Schema) -> String {
-    schema.sql(PREPARE).as_str().to_owned()
-}
 
 /// Makes the statement of a write in a runner's name, which takes place by `latest` or never.
 pub(super) fn statement<'q>(
@@ -115,7 +111,7 @@ pub(super) fn statement<'q>(
     given(sqlx::query(schema.sql(sql)), runner, latest, false, write)
 }
 
-/// Makes the statements of an attempt's last write in a session that [`prepare`] has prepared.
+/// Makes the statements of an attempt's last write in a session where [`PREPARE`] ran.
 pub(super) fn last(runner: &Runner, latest: Timestamp, write: &Write) -> String {
     let Literals(arguments) = given(Literals::default(), runner, latest, true, write);
     match write.expected {
@@ -136,10 +132,7 @@ fn given<'q, C: Call<'q>>(
     in_attempt: bool,
     write: &'q Write,
 ) -> C {
-    let call = call
-        .value(text(runner).into_owned())
-        .value(Time(latest))
-        .value(in_attempt)
+    let call = begin_call(call, runner, latest, in_attempt)
         .value(row_id(&write.id))
         .value(write.version.cast_signed())
         .value(write.live)

@@ -14,7 +14,6 @@ use super::statement::now;
 use super::{PostgresStore, count, limit, only};
 use crate::error::of_statement;
 use crate::names::{from_text, row_id};
-use crate::schema::Schema;
 use crate::time::Time;
 use crate::transaction::{Open, PostgresTransaction};
 
@@ -27,8 +26,8 @@ const READ: &str = concat!(
     LEFT JOIN idem.runner o ON o.id = r.owner"
 );
 
-/// How a session that was prepared reads a row.
-const PREPARE: &str = "PREPARE idem_read (bytea) AS SELECT * FROM idem.read_row($1)";
+/// Prepares the statement of [`read_beginning`](PostgresStore::read_beginning) in a session.
+pub(super) const PREPARE: &str = "PREPARE idem_read (bytea) AS SELECT * FROM idem.read_row($1)";
 
 /// Reads in a transaction of its own: a body may set the isolation of one that has run no query yet.
 const READ_FIRST: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; ";
@@ -101,11 +100,6 @@ const REMOVE_DUE: &str = concat!(
     )
     SELECT count(*) FROM removed"
 );
-
-/// Returns the statement that prepares a session for [`read_beginning`](PostgresStore::read_beginning).
-pub(super) fn prepare(schema: &Schema) -> String {
-    schema.sql(PREPARE).as_str().to_owned()
-}
 
 impl PostgresStore {
     pub(super) async fn read_rows(&self, ids: &[RecordId]) -> Result<Rows, StoreError> {

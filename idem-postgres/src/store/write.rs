@@ -47,7 +47,8 @@ pub(crate) fn statement<'q>(
     Ok(columns.give(begin_call(query, runner, latest, in_attempt)))
 }
 
-fn begin_call<'q, C: Call<'q>>(
+/// Gives what each write says of its runner and its time, the first parameters of all of them.
+pub(super) fn begin_call<'q, C: Call<'q>>(
     call: C,
     runner: &'q Runner,
     latest: Timestamp,

@@ -206,30 +206,27 @@ async fn a_body_that_ends_the_transaction_itself_is_told() {
     }
 }
 
-/// The second call has the connection of the first one.
-#[tokio::test]
-async fn a_body_may_set_the_isolation_of_its_transaction() {
+/// Two calls in each way, of which the second one has the connection of the first one.
+async fn may_be_done_twice(then: Then) {
     for way in WAYS {
         let shop = Shop::open().await;
         for order_no in ["A-1", "A-2"] {
-            let booked = shop.book_order(order_no, way, Then::Serialise).await;
+            let booked = shop.book_order(order_no, way, then).await;
             assert_eq!(booked.unwrap(), 1, "{way:?}");
         }
+        let sent = if way.sends { 2 } else { 0 };
+        assert_eq!(shop.there().await, (2, sent), "{way:?}");
     }
 }
 
-/// The second call would have the connection of the first one.
+#[tokio::test]
+async fn a_body_may_set_the_isolation_of_its_transaction() {
+    may_be_done_twice(Then::Serialise).await;
+}
+
 #[tokio::test]
 async fn a_body_may_remove_what_is_prepared_in_its_session() {
-    for way in WAYS {
-        let shop = Shop::open().await;
-        for order_no in ["A-1", "A-2"] {
-            let booked = shop.book_order(order_no, way, Then::Deallocate).await;
-            assert_eq!(booked.unwrap(), 1, "{way:?}");
-        }
-        let written = if way.sends { 2 } else { 0 };
-        assert_eq!(shop.there().await, (2, written));
-    }
+    may_be_done_twice(Then::Deallocate).await;
 }
 
 #[tokio::test]
